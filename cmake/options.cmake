@@ -1,0 +1,31 @@
+# Language level, warnings, sanitizers, ccache, and the helper that makes one library per folder.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(CCACHE ccache)
+if(CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()
+
+set(BALLAST_SANITIZE "" CACHE STRING "Sanitizers for every target, as -fsanitize= takes them (address,undefined or thread)")
+
+add_library(ballast_options INTERFACE)
+target_compile_options(ballast_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Werror)
+target_include_directories(ballast_options INTERFACE ${PROJECT_SOURCE_DIR})
+# Answers are compared bit for bit: the compiler may not fuse a multiply and an add where it likes.
+target_compile_options(ballast_options INTERFACE -ffp-contract=off)
+if(BALLAST_SANITIZE)
+  target_compile_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE} -fno-omit-frame-pointer -g1)
+  target_link_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE})
+endif()
+
+# ballast_library(NAME SOURCES a.cpp … LINK lib … PRIVATE lib …): target ballast_NAME, alias ballast::NAME.
+function(ballast_library name)
+  cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE" ${ARGN})
+  add_library(ballast_${name} STATIC ${arg_SOURCES})
+  add_library(ballast::${name} ALIAS ballast_${name})
+  target_link_libraries(ballast_${name} PUBLIC ballast_options ${arg_LINK} PRIVATE ${arg_PRIVATE})
+endfunction()

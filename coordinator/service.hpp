@@ -1,0 +1,54 @@
+// The coordinator as a service: cluster state machine, planner, control gateway, journal.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "messages/link.hpp"
+#include "messages/result.hpp"
+
+namespace ballast {
+
+// Settings by the field's names (docs/CONFIG.md gives units and defaults).
+struct coordinator_config {
+  std::string bind = "tcp://127.0.0.1:7070";     // control gateway: agents, operators, clients
+  std::string events = "tcp://127.0.0.1:7071";   // published events
+  std::uint32_t initial_ranks = 1;               // seats to activate as soon as so many have joined
+  std::uint32_t num_redundant_experts = 0;       // replicas beyond one per expert, a layer, over all ranks
+  std::uint32_t window_size = 1000;              // steps the load window covers
+  std::uint32_t step_interval = 3000;            // steps between rebalance decisions; 0: only by command
+  std::uint32_t load_interval_steps = 8;         // expert_heat_collection_interval
+  bool use_async = true;                         // false: stop, move everything, go (for comparison)
+  std::string policy = "incremental";
+  double imbalance_trigger = 1.05;               // below this mean PAR nothing is planned
+  double target_imbalance = 1.02;
+  double min_gain_ratio = 1.0;                   // predicted gain over the horizon / measured cost must exceed this
+  std::uint32_t adds_per_seat = 0;               // in one wave; 0: all spare pages
+  std::uint32_t heartbeat_ms = 100;
+  std::uint32_t heartbeat_timeout_ms = 1000;
+  std::uint32_t command_retry_ms = 500;          // an unanswered command is sent again
+  std::uint32_t operation_deadline_ms = 60'000;
+  std::uint32_t probation_steps = 8;
+  bool auto_replace = true;                      // a lost rank is replaced from an idle seat
+};
+
+// Reads [coordinator] of a deployment's TOML file. Errors: one line naming key, file line and remedy.
+result<coordinator_config> read_coordinator_config(const std::string& path);
+
+class coordinator_service {
+ public:
+  // `context` must outlive the service. Errors: invalid_argument, io (address in use).
+  static result<std::unique_ptr<coordinator_service>> start(link_context& context, coordinator_config config);
+  ~coordinator_service();  // stops
+  const std::string& address() const noexcept;         // bound addresses
+  const std::string& events_address() const noexcept;
+  void stop();
+
+ private:
+  struct impl;
+  explicit coordinator_service(std::unique_ptr<impl> made);
+  std::unique_ptr<impl> impl_;
+};
+
+}  // namespace ballast

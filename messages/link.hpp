@@ -1,0 +1,72 @@
+// One ZeroMQ socket owned by one thread. Everybody else owns a queue: send() pushes and rings, and what arrives is given
+// to one callback on the link's thread. This is the only way ZeroMQ is used for messages in Ballast.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "messages/codec.hpp"
+
+namespace ballast {
+
+// Shared by the links of a process, so that inproc:// addresses meet. Must outlive every link made from it.
+class link_context {
+ public:
+  link_context();
+  ~link_context();
+  link_context(const link_context&) = delete;
+  link_context& operator=(const link_context&) = delete;
+  void* native() const noexcept;  // zmq::context_t*, for the data plane in gpu/host
+
+ private:
+  struct impl;
+  std::unique_ptr<impl> impl_;
+};
+
+enum class link_kind { dealer, router, publisher, subscriber };
+
+struct link_options {
+  link_kind kind = link_kind::dealer;
+  std::string address;         // tcp://host:port (port * when binding), ipc://path, inproc://name
+  bool bind = false;
+  std::string identity;        // dealer: routing id; empty: drawn by ZeroMQ
+  std::string name;            // sender field of what goes out, and in logs
+  std::size_t queue_limit = 4096;  // outgoing messages; at the bound send() answers unavailable and drops nothing queued
+  decode_limits limits{};
+};
+
+struct link_counters {
+  std::uint64_t sent = 0, received = 0, malformed = 0, unroutable = 0, refused_full = 0;
+};
+
+class link {
+ public:
+  // Called on the link's thread; must not block. `peer` is the routing id (router), empty otherwise.
+  using handler = std::function<void(const std::string& peer, envelope message)>;
+
+  // A frame that does not decode is counted and logged (once a second at most); a router answers it with `refused`.
+  static result<std::unique_ptr<link>> open(link_context& context, link_options options, handler on_message);
+  ~link();  // stops
+  link(const link&) = delete;
+  link& operator=(const link&) = delete;
+
+  // Any thread; never blocks. peer: routing id (router), empty otherwise. Errors: unavailable (queue full, stopped).
+  // A router's message to a peer that has gone is counted as unroutable.
+  status send(const std::string& peer, const envelope& message);
+
+  const std::string& address() const noexcept;  // the bound address with its real port
+  link_counters counters() const;
+
+  // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent.
+  void stop(std::chrono::milliseconds linger = std::chrono::milliseconds(100));
+
+ private:
+  struct impl;
+  explicit link(std::unique_ptr<impl> made);
+  std::unique_ptr<impl> impl_;
+};
+
+}  // namespace ballast

@@ -1,0 +1,62 @@
+// What every placement policy takes and gives, and what makes a placement legal. Pure functions, deterministic: equal
+// inputs give equal outputs on every host.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "messages/result.hpp"
+#include "messages/types.hpp"
+
+namespace ballast::policies {
+
+struct seat_info {
+  seat_id seat{};
+  std::uint32_t node = 0;   // seats of one node share a fast link
+  double speed = 1.0;       // relative; load is divided by it
+  model_capacity capacity{};
+};
+
+// Everything a policy may look at. Seats are the ones to place on (sorted by id); `current` may live on others.
+struct placement_problem {
+  model_index model = 0;
+  std::uint32_t layers = 0;
+  std::uint32_t experts = 0;
+  std::uint32_t groups = 1;
+  std::uint32_t redundant = 0;          // replicas beyond one per expert, a layer; bounded by what the seats hold
+  std::vector<seat_info> seats;
+  load_matrix loads;                    // [layer][expert] tokens over the window; all zero: even
+  std::optional<placement> current;
+  double target_imbalance = 1.02;       // `incremental` stops moving a layer at this
+};
+
+// Policies by name: "deepseek" (hierarchical when groups and nodes allow it, global otherwise), "incremental" (fewest
+// moves from `current` to `target_imbalance`). Errors: not_found (name; lists the names), does_not_fit (with the numbers).
+// The placement keeps the slot of every replica that stays; version is current's + 1, or 1.
+result<placement> place(const std::string& policy, const placement_problem& problem);
+std::vector<std::string> policy_names();
+
+// Legal: right shape, every expert covered, none twice on a seat, no slot twice, slots inside each seat's table, no more
+// replicas a layer than slots_per_layer, shares in (0, 1] summing to 1, only the given seats. Error: the first fault found,
+// naming layer, expert and seat. `at_rest` false allows slots_per_layer + spare_pages (between waves).
+status validate(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
+                bool at_rest = true);
+
+// Peak-to-average ratio (PAR) of rank load, per layer, then aggregated over layers. Load of an expert goes to its replicas
+// by share; loads are divided by speed.
+struct imbalance_report {
+  std::vector<double> layers;
+  double mean = 1, max = 1, min = 1;
+};
+imbalance_report imbalance(const placement& p, const load_matrix& loads, const std::vector<seat_info>& seats);
+
+// The placement without the given seats: what is left after a loss, and which (layer, expert) have no replica any more.
+struct survivors {
+  placement left;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> orphans;
+};
+survivors without_seats(const placement& p, const std::vector<seat_id>& gone);
+
+}  // namespace ballast::policies
