@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs the Debian 12 packages that Ballast is built and tested with; does nothing when all are present.
+# This is the only place in the project that names packages.
+set -euo pipefail
+
+packages=(
+  # tools
+  cmake g++ ninja-build ccache
+  # the programs
+  libcaf-dev cppzmq-dev libzmq3-dev libmsgpack-cxx-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
+  libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev
+  # the tests
+  libgtest-dev libgmock-dev libbenchmark-dev python3 python3-zmq python3-msgpack
+)
+
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [[ $state == installed ]] || missing+=("$package")
+done
+if [[ ${#missing[@]} -eq 0 ]]; then
+  exit 0
+fi
+
+as_root=()
+if [[ $(id -u) -ne 0 ]]; then
+  if ! command -v sudo >/dev/null; then
+    echo "install-deps: ${missing[*]} are missing; run this script as root, or install sudo" >&2
+    exit 1
+  fi
+  as_root=(sudo)
+fi
+
+apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@"; }
+
+# The lists on a fresh machine are empty or old: they are fetched only if the packages cannot be had with what is there.
+echo "install-deps: installing ${missing[*]}" >&2
+install() { apt install -y --no-install-recommends "${missing[@]}" >/dev/null; }
+if ! install 2>/dev/null; then
+  apt update
+  install
+fi

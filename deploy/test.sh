@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the whole test suite through ctest: as released, then under the address and
+# undefined-behaviour sanitizers. `--tsan` adds the thread sanitizer, `--only PRESET` runs one of them.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+presets=(release asan)
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --tsan) presets+=(tsan) ;;
+    --only) shift; presets=("${1:?--only needs release, debug, asan or tsan}") ;;
+    *) echo "usage: deploy/test.sh [--tsan] [--only PRESET]" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+./deploy/install-deps.sh
+
+jobs=$(nproc)
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1}
+export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$PWD/deploy/tsan.supp:halt_on_error=0:second_deadlock_stack=1}
+
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+failed=0
+for preset in "${presets[@]}"; do
+  echo "== $preset: build"
+  cmake --preset "$preset" >"$results/configure" 2>&1 || { cat "$results/configure" >&2; exit 1; }
+  cmake --build --preset "$preset" -j "$jobs"
+  echo "== $preset: tests"
+  ctest --preset "$preset" -j "$jobs" --no-tests=error | tee "$results/$preset" || failed=1
+done
+
+echo "== summary"
+for preset in "${presets[@]}"; do
+  echo "-- $preset"
+  # ctest's own last lines: from the count of passed tests to the end.
+  sed -n '/tests passed/,$p' "$results/$preset"
+done
+exit "$failed"
