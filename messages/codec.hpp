@@ -22,11 +22,15 @@ struct decode_limits {
   std::uint32_t string_bytes = 1u << 16;
   std::uint32_t binary_bytes = 48u << 20;
   std::uint32_t depth = 16;
+  std::uint32_t elements = 1u << 22;  // of all arrays and maps together: bounds what a frame can make the decoder take
 };
 
 byte_buffer encode(const envelope& message);
 
 // Errors: malformed (what and where), version_mismatch (naming the versions spoken), does_not_fit (which limit).
 result<envelope> decode(byte_view frame, const decode_limits& limits = {});
+
+// Of a frame that decode() refused: the envelope's id, so that the refusal can name it. 0 if it cannot be read.
+std::uint64_t id_of(byte_view frame, const decode_limits& limits = {});
 
 }  // namespace ballast

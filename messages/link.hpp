@@ -34,7 +34,10 @@ struct link_options {
   bool bind = false;
   std::string identity;        // dealer: routing id; empty: drawn by ZeroMQ
   std::string name;            // sender field of what goes out, and in logs
-  std::size_t queue_limit = 4096;  // outgoing messages; at the bound send() answers unavailable and drops nothing queued
+  // What may wait to be sent, for each peer; at either bound send() answers unavailable and drops nothing queued. A peer
+  // with nothing waiting can always be sent one message. ZeroMQ holds up to 256 frames more on each side.
+  std::size_t queue_limit = 4096;
+  std::size_t queue_bytes = std::size_t{128} << 20;
   decode_limits limits{};
 };
 
@@ -53,14 +56,16 @@ class link {
   link(const link&) = delete;
   link& operator=(const link&) = delete;
 
-  // Any thread; never blocks. peer: routing id (router), empty otherwise. Errors: unavailable (queue full, stopped).
+  // Any thread; never blocks. peer: routing id (router), empty otherwise. Errors: unavailable (queue full, stopped),
+  // does_not_fit (larger than limits.frame_bytes), invalid_argument (a peer where there is none, or the reverse).
   // A router's message to a peer that has gone is counted as unroutable.
   status send(const std::string& peer, const envelope& message);
 
   const std::string& address() const noexcept;  // the bound address with its real port
   link_counters counters() const;
 
-  // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent.
+  // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent. Called from the
+  // handler it only asks the thread to end; the destructor may not be called there.
   void stop(std::chrono::milliseconds linger = std::chrono::milliseconds(100));
 
  private:

@@ -1,7 +1,9 @@
 // Strict reading of a TOML file: every key that is not asked for is an error that names it, its line and the known keys.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +24,13 @@ class settings {
   bool get(const std::string& key, bool otherwise) const;
   double get(const std::string& key, double otherwise, double least, double most) const;
   std::uint64_t get(const std::string& key, std::uint64_t otherwise, std::uint64_t least, std::uint64_t most) const;
+  // Any other integer type, so that a plain literal can be the default; `most` is lowered to what T can hold.
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  T get(const std::string& key, T otherwise, std::uint64_t least, std::uint64_t most) const {
+    const auto holds = static_cast<std::uint64_t>(std::numeric_limits<T>::max());
+    return static_cast<T>(get(key, static_cast<std::uint64_t>(otherwise), least, most < holds ? most : holds));
+  }
   bool has(const std::string& key) const;
 
   settings table(const std::string& key) const;                // empty if absent
