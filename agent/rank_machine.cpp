@@ -31,7 +31,7 @@ void rank_machine::handle(const rank_event::commanded& e, rank_effects& out) {
     auto refusal = outcome_of(c);
     refusal.ok = false;
     refusal.failure = {errc::fenced, fmt::format("command {} was overtaken by command {}", c.sequence, newest_)};
-    finish(c.sequence, std::move(refusal), out);
+    out.push_back(rank_effect::answer{std::move(refusal)});
     return;
   }
   newest_ = c.sequence;
