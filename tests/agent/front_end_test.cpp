@@ -2,36 +2,14 @@
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <future>
+
+#include "tests/support/inbox.hpp"
 
 namespace ballast {
 namespace {
 
-using namespace std::chrono_literals;
-
-// A queue that tests wait on.
-template <class T>
-class inbox {
- public:
-  void put(T value) {
-    std::lock_guard lock(mutex_);
-    values_.push_back(std::move(value));
-    arrived_.notify_all();
-  }
-  T take() {
-    std::unique_lock lock(mutex_);
-    if (!arrived_.wait_for(lock, 20s, [&] { return !values_.empty(); })) throw std::runtime_error("nothing arrived");
-    T value = std::move(values_.front());
-    values_.pop_front();
-    return value;
-  }
-
- private:
-  std::mutex mutex_;
-  std::condition_variable arrived_;
-  std::deque<T> values_;
-};
+using test::inbox;
 
 // An agent's front end whose one rank is played by the test.
 struct fake_agent {
