@@ -1,5 +1,6 @@
-// The wire form of an envelope: a msgpack map with named keys (PROTOCOL.md). Unknown keys are ignored, missing ones keep
-// their defaults, unknown protocol versions and message types are refused, and nothing is trusted before it was measured.
+// The wire form of an envelope: a msgpack map with named keys (PROTOCOL.md). Unknown keys are ignored, missing ones
+// keep their defaults, unknown protocol versions and message types are refused, and nothing is trusted before it was
+// measured.
 #pragma once
 
 #include <cstddef>

@@ -58,7 +58,8 @@ std::size_t position(const std::array<const char*, N>& names, const object& name
 std::string shown(const object& o) {
   if (o.type != msgpack::type::STR) return "no text";
   std::string s(o.via.str.ptr, std::min<std::uint32_t>(o.via.str.size, 40));
-  std::replace_if(s.begin(), s.end(), [](unsigned char c) { return c < 0x20 || c >= 0x7f; }, '?');
+  std::replace_if(
+      s.begin(), s.end(), [](unsigned char c) { return c < 0x20 || c >= 0x7f; }, '?');
   return "\"" + s + "\"";
 }
 
@@ -80,7 +81,8 @@ class reader {
     if (!read(*found, version, at)) return false;
     if (version == protocol_version) return true;
     fault_ = {errc::version_mismatch, fmt::format("v: the sender speaks protocol version {}, this side speaks {}; "
-                                                  "run the same release on both ends", version, protocol_version)};
+                                                  "run the same release on both ends",
+                                                  version, protocol_version)};
     return false;
   }
 
@@ -95,7 +97,8 @@ class reader {
     if (!field(frame, "id", to.id, nullptr, guess) || !field(frame, "sender", to.sender, nullptr, guess)) return false;
     const std::size_t index = position(message_names, *type);
     if (index == message_names.size())
-      return wrong(type_at, fmt::format("the name of a message of protocol version {}, not {}", protocol_version, shown(*type)));
+      return wrong(type_at,
+                   fmt::format("the name of a message of protocol version {}, not {}", protocol_version, shown(*type)));
     const place body_at{nullptr, "body"};
     return read_variant(find(frame, "body", guess), to.body, index, body_at);
   }
@@ -108,8 +111,7 @@ class reader {
   }
 
   template <class T>
-  requires std::is_unsigned_v<T> && (!std::is_same_v<T, bool>)
-  bool read(const object& o, T& to, const place& at) {
+  requires std::is_unsigned_v<T> &&(!std::is_same_v<T, bool>)bool read(const object& o, T& to, const place& at) {
     if (o.type != msgpack::type::POSITIVE_INTEGER) return wrong(at, "an unsigned integer");
     if (o.via.u64 > std::numeric_limits<T>::max())
       return wrong(at, fmt::format("an unsigned integer of {} bits", std::numeric_limits<T>::digits));
@@ -119,11 +121,18 @@ class reader {
 
   bool read(const object& o, double& to, const place& at) {
     switch (o.type) {
-      case msgpack::type::POSITIVE_INTEGER: to = static_cast<double>(o.via.u64); return true;
-      case msgpack::type::NEGATIVE_INTEGER: to = static_cast<double>(o.via.i64); return true;
+      case msgpack::type::POSITIVE_INTEGER:
+        to = static_cast<double>(o.via.u64);
+        return true;
+      case msgpack::type::NEGATIVE_INTEGER:
+        to = static_cast<double>(o.via.i64);
+        return true;
       case msgpack::type::FLOAT32:
-      case msgpack::type::FLOAT64: to = o.via.f64; break;
-      default: return wrong(at, "a number");
+      case msgpack::type::FLOAT64:
+        to = o.via.f64;
+        break;
+      default:
+        return wrong(at, "a number");
     }
     return std::isfinite(to) || wrong(at, "a finite number");
   }
@@ -198,7 +207,8 @@ class reader {
     if (o.type != msgpack::type::MAP) return wrong(at, "a map");
     std::uint32_t guess = 0;
     bool good = true;
-    wire::fields(wire::of<T>{}, [&](const char* key, auto member) { good = good && field(o, key, to.*member, &at, guess); });
+    wire::fields(wire::of<T>{},
+                 [&](const char* key, auto member) { good = good && field(o, key, to.*member, &at, guess); });
     return good;
   }
 

@@ -9,6 +9,8 @@ namespace ballast::wire {
 template <class T>
 struct of {};
 
+// clang-format off: a list reads better as rows than with one field a line.
+
 template <class F> void fields(of<error>, F f) { f("code", &error::code); f("text", &error::text); }
 
 template <class F> void fields(of<placement>, F f) {
@@ -21,7 +23,9 @@ template <class F> void fields(of<seat_capacity>, F f) {
   using t = seat_capacity;
   f("models", &t::models); f("max_batch_tokens", &t::max_batch_tokens); f("session_bytes", &t::session_bytes);
 }
-template <class F> void fields(of<page_source>, F f) { f("seat", &page_source::seat); f("address", &page_source::address); }
+template <class F> void fields(of<page_source>, F f) {
+  f("seat", &page_source::seat); f("address", &page_source::address);
+}
 template <class F> void fields(of<stage_item>, F f) {
   using t = stage_item;
   f("model", &t::model); f("layer", &t::layer); f("expert", &t::expert); f("slot", &t::slot); f("sources", &t::sources);
@@ -91,7 +95,8 @@ template <class F> void fields(of<model_description>, F f) {
 }
 template <class F> void fields(of<rank_offer>, F f) {
   using t = rank_offer;
-  f("local_rank", &t::local_rank); f("page_address", &t::page_address); f("capacity", &t::capacity); f("speed", &t::speed);
+  f("local_rank", &t::local_rank); f("page_address", &t::page_address); f("capacity", &t::capacity);
+  f("speed", &t::speed);
 }
 template <class F> void fields(of<hello>, F f) {
   using t = hello;
@@ -194,12 +199,18 @@ template <class F> void fields(of<request_moved>, F f) {
   using t = request_moved;
   f("id", &t::id); f("front_end", &t::front_end); f("next_step", &t::next_step);
 }
-template <class F> void fields(of<request_refused>, F f) { f("id", &request_refused::id); f("failure", &request_refused::failure); }
+template <class F> void fields(of<request_refused>, F f) {
+  f("id", &request_refused::id); f("failure", &request_refused::failure);
+}
 template <class F> void fields(of<cancel_request>, F f) { f("id", &cancel_request::id); }
 template <class F> void fields(of<session_handover>, F f) {
   f("handover", &session_handover::handover); f("sessions", &session_handover::sessions);
 }
-template <class F> void fields(of<handover_taken>, F f) { f("handover", &handover_taken::handover); f("ok", &handover_taken::ok); }
+template <class F> void fields(of<handover_taken>, F f) {
+  f("handover", &handover_taken::handover); f("ok", &handover_taken::ok);
+}
+
+// clang-format on
 
 template <class T>
 concept has_fields = requires { fields(of<T>{}, [](const char*, auto) {}); };

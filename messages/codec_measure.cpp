@@ -1,16 +1,17 @@
-#include "messages/codec_measure_impl.hpp"
-
 #include <fmt/format.h>
 
 #include <msgpack/null_visitor.hpp>
 #include <msgpack/unpack.hpp>  // parse.hpp does not stand alone
+
+#include "messages/codec_measure_impl.hpp"
 
 namespace ballast::wire {
 namespace {
 
 class measuring_visitor : public msgpack::null_visitor {
  public:
-  measuring_visitor(std::size_t frame_bytes, const decode_limits& limits) : frame_bytes_(frame_bytes), limits_(limits) {}
+  measuring_visitor(std::size_t frame_bytes, const decode_limits& limits)
+      : frame_bytes_(frame_bytes), limits_(limits) {}
 
   bool visit_str(const char*, std::uint32_t size) { return within(size, limits_.string_bytes, "string bytes"); }
   bool visit_bin(const char*, std::uint32_t size) { return within(size, limits_.binary_bytes, "binary bytes"); }
@@ -19,9 +20,12 @@ class measuring_visitor : public msgpack::null_visitor {
   bool end_array() { return leave(); }
   bool start_map(std::uint32_t pairs) { return enter(pairs, std::uint64_t{2} * pairs); }
   bool end_map() { return leave(); }
-  void parse_error(std::size_t, std::size_t at) { fault_ = {errc::malformed, fmt::format("frame: not msgpack at byte {}", at)}; }
+  void parse_error(std::size_t, std::size_t at) {
+    fault_ = {errc::malformed, fmt::format("frame: not msgpack at byte {}", at)};
+  }
   void insufficient_bytes(std::size_t, std::size_t) {
-    fault_ = {errc::malformed, fmt::format("frame: ends early, after {} bytes; it was cut off on its way", frame_bytes_)};
+    fault_ = {errc::malformed,
+              fmt::format("frame: ends early, after {} bytes; it was cut off on its way", frame_bytes_)};
   }
   error fault() const { return fault_; }
 
@@ -33,11 +37,13 @@ class measuring_visitor : public msgpack::null_visitor {
   }
   bool enter(std::uint32_t count, std::uint64_t elements) {
     elements_ += elements;
-    if (!within(++depth_, limits_.depth, "levels of nesting") || !within(count, limits_.array_length, "elements in a row") ||
+    if (!within(++depth_, limits_.depth, "levels of nesting") ||
+        !within(count, limits_.array_length, "elements in a row") ||
         !within(elements_, limits_.elements, "elements in all"))
       return false;
     if (elements_ <= frame_bytes_) return true;  // every element takes a byte at least
-    fault_ = {errc::malformed, fmt::format("frame: {} bytes cannot hold the {} elements claimed", frame_bytes_, elements_)};
+    fault_ = {errc::malformed,
+              fmt::format("frame: {} bytes cannot hold the {} elements claimed", frame_bytes_, elements_)};
     return false;
   }
   bool leave() {
@@ -57,16 +63,19 @@ class measuring_visitor : public msgpack::null_visitor {
 status measure(byte_view frame, const decode_limits& limits) {
   if (frame.empty()) return fail(errc::malformed, "frame: empty");
   if (frame.size() > limits.frame_bytes)
-    return fail(errc::does_not_fit, fmt::format("frame: {} bytes where at most {} are allowed", frame.size(), limits.frame_bytes));
+    return fail(errc::does_not_fit,
+                fmt::format("frame: {} bytes where at most {} are allowed", frame.size(), limits.frame_bytes));
   measuring_visitor visitor(frame.size(), limits);
   std::size_t end = 0;
   try {
-    if (!msgpack::parse(reinterpret_cast<const char*>(frame.data()), frame.size(), end, visitor)) return fail(visitor.fault());
+    if (!msgpack::parse(reinterpret_cast<const char*>(frame.data()), frame.size(), end, visitor))
+      return fail(visitor.fault());
   } catch (const std::exception& e) {
     return fail(errc::malformed, fmt::format("frame: not msgpack ({})", e.what()));
   }
   if (end != frame.size())
-    return fail(errc::malformed, fmt::format("frame: {} bytes follow the message; send one message a frame", frame.size() - end));
+    return fail(errc::malformed,
+                fmt::format("frame: {} bytes follow the message; send one message a frame", frame.size() - end));
   return {};
 }
 

@@ -5,8 +5,8 @@
 
 namespace ballast::wire {
 
-// Walks the whole frame without building anything. Afterwards: it is one well-formed msgpack value within the limits, and
-// no array or map in it claims more elements than the frame has bytes.
+// Walks the whole frame without building anything. Afterwards: it is one well-formed msgpack value within the limits,
+// and no array or map in it claims more elements than the frame has bytes.
 status measure(byte_view frame, const decode_limits& limits);
 
 }  // namespace ballast::wire

@@ -24,8 +24,8 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr int frames_in_zmq = 256;     // on each side of a connection, beyond our own queue
-constexpr std::size_t batch = 64;      // messages in one direction before the other has its turn
+constexpr int frames_in_zmq = 256;  // on each side of a connection, beyond our own queue
+constexpr std::size_t batch = 64;   // messages in one direction before the other has its turn
 constexpr milliseconds no_wait{0}, for_ever{-1}, shortest_retry{1}, longest_retry{32};
 
 std::string zmq_text(const char* what, const std::string& address) {
@@ -34,14 +34,16 @@ std::string zmq_text(const char* what, const std::string& address) {
 
 std::string printable(const std::string& peer) {
   std::string s;
-  for (const char c : peer.substr(0, 32)) s += c >= 0x20 && c < 0x7f ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+  for (const char c : peer.substr(0, 32))
+    s += c >= 0x20 && c < 0x7f ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return s;
 }
 
 // The message takes the buffer over instead of copying it.
 zmq::message_t frame_of(byte_buffer bytes) {
   auto* held = new byte_buffer(std::move(bytes));
-  return zmq::message_t(held->data(), held->size(), [](void*, void* hint) { delete static_cast<byte_buffer*>(hint); }, held);
+  return zmq::message_t(
+      held->data(), held->size(), [](void*, void* hint) { delete static_cast<byte_buffer*>(hint); }, held);
 }
 
 // An eventfd: any thread rings, the link's thread polls it together with its socket.
@@ -67,10 +69,14 @@ class bell {
 
 int socket_type(link_kind kind) {
   switch (kind) {
-    case link_kind::dealer: return ZMQ_DEALER;
-    case link_kind::router: return ZMQ_ROUTER;
-    case link_kind::publisher: return ZMQ_PUB;
-    case link_kind::subscriber: break;
+    case link_kind::dealer:
+      return ZMQ_DEALER;
+    case link_kind::router:
+      return ZMQ_ROUTER;
+    case link_kind::publisher:
+      return ZMQ_PUB;
+    case link_kind::subscriber:
+      break;
   }
   return ZMQ_SUB;
 }
@@ -165,7 +171,8 @@ void link::impl::run(zmq::socket_t& socket) {
       retry = std::min(2 * retry, longest_retry);
     }
     if (ending) {
-      const auto left = std::chrono::ceil<milliseconds>(clock::time_point(clock::duration(stop_by.load())) - clock::now());
+      const auto left =
+          std::chrono::ceil<milliseconds>(clock::time_point(clock::duration(stop_by.load())) - clock::now());
       if (left.count() <= 0 || queue.size() == 0) {
         socket.set(zmq::sockopt::linger, static_cast<int>(std::max<milliseconds::rep>(left.count(), 0)));
         return;
@@ -219,8 +226,9 @@ bool link::impl::receive_one(zmq::socket_t& socket) {
 }
 
 void link::impl::take_in(const std::string& peer, byte_view frame, bool more_parts) {
-  result<envelope> message = more_parts ? fail(errc::malformed, "frame: one of several; send each message as a single frame")
-                                        : decode(frame, options.limits);
+  result<envelope> message = more_parts
+                                 ? fail(errc::malformed, "frame: one of several; send each message as a single frame")
+                                 : decode(frame, options.limits);
   if (message) {
     received.fetch_add(1, std::memory_order_relaxed);
     try {
@@ -234,7 +242,8 @@ void link::impl::take_in(const std::string& peer, byte_view frame, bool more_par
   complain(peer, message.error());
   if (!is_router() || peer.empty()) return;
   envelope answer{id_of(frame, options.limits), options.name, refused{message.error()}};
-  if (queue.push({peer, encode(answer)}) == link_queue::pushed::refused) refused_full.fetch_add(1, std::memory_order_relaxed);
+  if (queue.push({peer, encode(answer)}) == link_queue::pushed::refused)
+    refused_full.fetch_add(1, std::memory_order_relaxed);
 }
 
 void link::impl::complain(const std::string& peer, const error& why) {
@@ -254,7 +263,8 @@ bool link::impl::send_some(zmq::socket_t& socket) {
   const bool more = messages.size() == batch;
   std::vector<outgoing> unsent;
   for (outgoing& message : messages) {
-    const bool behind = std::any_of(unsent.begin(), unsent.end(), [&](const outgoing& u) { return u.peer == message.peer; });
+    const bool behind =
+        std::any_of(unsent.begin(), unsent.end(), [&](const outgoing& u) { return u.peer == message.peer; });
     if (behind || send_one(socket, message) == attempt::held_up) unsent.push_back(std::move(message));
   }
   if (unsent.size() < messages.size()) retry = shortest_retry;
@@ -297,9 +307,11 @@ link::~link() { stop(); }
 
 result<std::unique_ptr<link>> link::open(link_context& context, link_options options, handler on_message) {
   if (options.identity.size() > 255)
-    return fail(errc::invalid_argument, fmt::format("identity of {} bytes; at most 255 are allowed", options.identity.size()));
+    return fail(errc::invalid_argument,
+                fmt::format("identity of {} bytes; at most 255 are allowed", options.identity.size()));
   if (options.queue_limit == 0) return fail(errc::invalid_argument, "a link's queue_limit must be at least 1");
-  auto made = std::make_unique<impl>(*static_cast<zmq::context_t*>(context.native()), std::move(options), std::move(on_message));
+  auto made = std::make_unique<impl>(*static_cast<zmq::context_t*>(context.native()), std::move(options),
+                                     std::move(on_message));
   if (!made->wake.good()) return fail(errc::io, "no eventfd for a link; raise the limit of open files");
   std::promise<status> opened;
   auto ready = opened.get_future();
@@ -331,17 +343,23 @@ result<std::unique_ptr<link>> link::open(link_context& context, link_options opt
 status link::send(const std::string& peer, const envelope& message) {
   impl& self = *impl_;
   if (self.options.kind == link_kind::subscriber || self.is_router() == peer.empty())
-    return fail(errc::invalid_argument, fmt::format("link {}: cannot send to peer \"{}\" from here; routers name a peer, "
-                                                    "dealers and publishers none, subscribers only receive", self.options.name, printable(peer)));
+    return fail(errc::invalid_argument,
+                fmt::format("link {}: cannot send to peer \"{}\" from here; routers name a peer, "
+                            "dealers and publishers none, subscribers only receive",
+                            self.options.name, printable(peer)));
   if (self.stopping.load(std::memory_order_acquire))
     return fail(errc::unavailable, fmt::format("link {} is stopped", self.options.name));
   byte_buffer frame = encode(message);
   if (frame.size() > self.options.limits.frame_bytes)
-    return fail(errc::does_not_fit, fmt::format("a {} of {} bytes; a frame holds at most {}", message_name(message.body), frame.size(),
-                                                self.options.limits.frame_bytes));
+    return fail(errc::does_not_fit,
+                fmt::format("a {} of {} bytes; a frame holds at most {}", message_name(message.body), frame.size(),
+                            self.options.limits.frame_bytes));
   switch (self.queue.push({peer, std::move(frame)})) {
-    case link_queue::pushed::queued_first: self.wake.ring(); break;
-    case link_queue::pushed::queued: break;
+    case link_queue::pushed::queued_first:
+      self.wake.ring();
+      break;
+    case link_queue::pushed::queued:
+      break;
     case link_queue::pushed::refused:
       self.refused_full.fetch_add(1, std::memory_order_relaxed);
       return fail(errc::unavailable, fmt::format("link {}: the queue to {} is full; try again later", self.options.name,
@@ -354,7 +372,8 @@ const std::string& link::address() const noexcept { return impl_->address; }
 
 link_counters link::counters() const {
   const impl& self = *impl_;
-  return {self.sent.load(), self.received.load(), self.malformed.load(), self.unroutable.load(), self.refused_full.load()};
+  return {self.sent.load(), self.received.load(), self.malformed.load(), self.unroutable.load(),
+          self.refused_full.load()};
 }
 
 void link::stop(milliseconds linger) {

@@ -1,5 +1,5 @@
-// One ZeroMQ socket owned by one thread. Everybody else owns a queue: send() pushes and rings, and what arrives is given
-// to one callback on the link's thread. This is the only way ZeroMQ is used for messages in Ballast.
+// One ZeroMQ socket owned by one thread. Everybody else owns a queue: send() pushes and rings, and what arrives is
+// given to one callback on the link's thread. This is the only way ZeroMQ is used for messages in Ballast.
 #pragma once
 
 #include <chrono>
@@ -30,12 +30,12 @@ enum class link_kind { dealer, router, publisher, subscriber };
 
 struct link_options {
   link_kind kind = link_kind::dealer;
-  std::string address;         // tcp://host:port (port * when binding), ipc://path, inproc://name
+  std::string address;  // tcp://host:port (port * when binding), ipc://path, inproc://name
   bool bind = false;
-  std::string identity;        // dealer: routing id; empty: drawn by ZeroMQ
-  std::string name;            // sender field of what goes out, and in logs
-  // What may wait to be sent, for each peer; at either bound send() answers unavailable and drops nothing queued. A peer
-  // with nothing waiting can always be sent one message. ZeroMQ holds up to 256 frames more on each side.
+  std::string identity;  // dealer: routing id; empty: drawn by ZeroMQ
+  std::string name;      // sender field of what goes out, and in logs
+  // What may wait to be sent, for each peer; at either bound send() answers unavailable and drops nothing queued. A
+  // peer with nothing waiting can always be sent one message. ZeroMQ holds up to 256 frames more on each side.
   std::size_t queue_limit = 4096;
   std::size_t queue_bytes = std::size_t{128} << 20;
   decode_limits limits{};
@@ -64,8 +64,8 @@ class link {
   const std::string& address() const noexcept;  // the bound address with its real port
   link_counters counters() const;
 
-  // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent. Called from the
-  // handler it only asks the thread to end; the destructor may not be called there.
+  // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent. Called from
+  // the handler it only asks the thread to end; the destructor may not be called there.
   void stop(std::chrono::milliseconds linger = std::chrono::milliseconds(100));
 
  private:

@@ -1,6 +1,6 @@
-#include "messages/link_queue_impl.hpp"
-
 #include <utility>
+
+#include "messages/link_queue_impl.hpp"
 
 namespace ballast {
 

@@ -17,8 +17,8 @@ struct outgoing {
   byte_buffer frame;
 };
 
-// Bounds, per peer: `messages` and `bytes`; at either, push() refuses and what is queued stays. A peer with nothing queued
-// may always queue one. push(), close() and size() from any thread; the rest on the link's thread.
+// Bounds, per peer: `messages` and `bytes`; at either, push() refuses and what is queued stays. A peer with nothing
+// queued may always queue one. push(), close() and size() from any thread; the rest on the link's thread.
 class link_queue {
  public:
   link_queue(std::size_t messages, std::size_t bytes) : max_messages_(messages), max_bytes_(bytes) {}

@@ -41,7 +41,8 @@ std::string remedy(const std::string& key, const std::set<std::string>& known) {
   const auto nearest = std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
     return edit_distance(key, a) < edit_distance(key, b);
   });
-  if (edit_distance(key, *nearest) <= std::max<std::size_t>(2, key.size() / 3)) return fmt::format("did you mean {}?", *nearest);
+  if (edit_distance(key, *nearest) <= std::max<std::size_t>(2, key.size() / 3))
+    return fmt::format("did you mean {}?", *nearest);
   return fmt::format("known keys: {}", fmt::join(known, ", "));
 }
 
@@ -93,7 +94,8 @@ struct settings::impl {
     if (table)
       for (const auto& [key, node] : *table)
         if (const std::string name(key.str()); !known.count(name))
-          return fail(errc::invalid_argument, fmt::format("{}: {}: unknown key; {}", where(&node), name, remedy(name, known)));
+          return fail(errc::invalid_argument,
+                      fmt::format("{}: {}: unknown key; {}", where(&node), name, remedy(name, known)));
     for (const auto& [key, list] : children)
       for (const auto& one : list)
         if (status s = one->finish(); !s) return s;
@@ -117,15 +119,19 @@ result<settings> settings::from_text(const std::string& text, const std::string&
 
 result<settings> settings::from_file(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), &std::fclose);
-  if (!file) return fail(errc::io, fmt::format("{}: cannot be opened ({}); name a readable TOML file", path, std::strerror(errno)));
+  if (!file)
+    return fail(errc::io,
+                fmt::format("{}: cannot be opened ({}); name a readable TOML file", path, std::strerror(errno)));
   std::string text;
   char block[4096];
   constexpr std::size_t most = std::size_t{1} << 20;
   while (const std::size_t got = std::fread(block, 1, sizeof block, file.get())) {
     text.append(block, got);
-    if (text.size() > most) return fail(errc::invalid_argument, fmt::format("{}: more than {} bytes; this is no settings file", path, most));
+    if (text.size() > most)
+      return fail(errc::invalid_argument, fmt::format("{}: more than {} bytes; this is no settings file", path, most));
   }
-  if (std::ferror(file.get())) return fail(errc::io, fmt::format("{}: cannot be read; name a readable TOML file", path));
+  if (std::ferror(file.get()))
+    return fail(errc::io, fmt::format("{}: cannot be read; name a readable TOML file", path));
   return from_text(text, path);
 }
 
@@ -133,7 +139,9 @@ std::string settings::get(const std::string& key, const std::string& otherwise) 
   return impl_->value<std::string>(key, "text in quotes").value_or(otherwise);
 }
 
-std::string settings::get(const std::string& key, const char* otherwise) const { return get(key, std::string(otherwise)); }
+std::string settings::get(const std::string& key, const char* otherwise) const {
+  return get(key, std::string(otherwise));
+}
 
 bool settings::get(const std::string& key, bool otherwise) const {
   return impl_->value<bool>(key, "true or false").value_or(otherwise);
@@ -149,7 +157,8 @@ double settings::get(const std::string& key, double otherwise, double least, dou
   return impl_->wrong(key, *node, fmt::format("{}, not {}", expected, found)), otherwise;
 }
 
-std::uint64_t settings::get(const std::string& key, std::uint64_t otherwise, std::uint64_t least, std::uint64_t most) const {
+std::uint64_t settings::get(const std::string& key, std::uint64_t otherwise, std::uint64_t least,
+                            std::uint64_t most) const {
   const toml::node* node = impl_->find(key);
   if (!node) return otherwise;
   const std::string expected = fmt::format("a whole number from {} to {}", least, most);

@@ -1,4 +1,5 @@
-// Strict reading of a TOML file: every key that is not asked for is an error that names it, its line and the known keys.
+// Strict reading of a TOML file: every key that is not asked for is an error that names it, its line and the known
+// keys.
 #pragma once
 
 #include <concepts>
@@ -12,8 +13,8 @@
 
 namespace ballast {
 
-// One table of a parsed file. Getters return the default when the key is absent and remember the first fault (wrong type,
-// out of range); finish() reports it, or an unknown key. Cheap to copy; single-threaded.
+// One table of a parsed file. Getters return the default when the key is absent and remember the first fault (wrong
+// type, out of range); finish() reports it, or an unknown key. Cheap to copy; single-threaded.
 class settings {
  public:
   static result<settings> from_file(const std::string& path);
@@ -26,8 +27,8 @@ class settings {
   std::uint64_t get(const std::string& key, std::uint64_t otherwise, std::uint64_t least, std::uint64_t most) const;
   // Any other integer type, so that a plain literal can be the default; `most` is lowered to what T can hold.
   template <std::integral T>
-    requires(!std::same_as<T, bool>)
-  T get(const std::string& key, T otherwise, std::uint64_t least, std::uint64_t most) const {
+  requires(!std::same_as<T, bool>) T get(const std::string& key, T otherwise, std::uint64_t least, std::uint64_t most)
+  const {
     const auto holds = static_cast<std::uint64_t>(std::numeric_limits<T>::max());
     return static_cast<T>(get(key, static_cast<std::uint64_t>(otherwise), least, most < holds ? most : holds));
   }
