@@ -1,4 +1,5 @@
-// Frames from a peer that is broken, old, new or ill-meaning: refused with a sentence, never a crash or a large allocation.
+// Frames from a peer that is broken, old, new or ill-meaning: refused with a sentence, never a crash or a large
+// allocation.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -85,11 +86,11 @@ TEST(codec_hostile, claims_larger_than_the_frame_take_no_memory) {
     for (const int byte : bytes) b.push_back(static_cast<std::byte>(byte));
     return b;
   };
-  expect_refused(claim({0xdd, 0x80, 0, 0, 0}), errc::does_not_fit, "elements in a row");   // array of 2^31
-  expect_refused(claim({0xdf, 0x80, 0, 0, 0}), errc::does_not_fit, "elements in a row");   // map of 2^31
-  expect_refused(claim({0xdd, 0, 0x0f, 0xff, 0xff}), errc::malformed, "cannot hold");      // array of 2^20 - 1
-  expect_refused(claim({0xdb, 0xff, 0xff, 0xff, 0xff}), errc::malformed, "ends early");    // text of 4 GiB
-  expect_refused(claim({0xc6, 0xff, 0xff, 0xff, 0xff}), errc::malformed, "ends early");    // binary of 4 GiB
+  expect_refused(claim({0xdd, 0x80, 0, 0, 0}), errc::does_not_fit, "elements in a row");  // array of 2^31
+  expect_refused(claim({0xdf, 0x80, 0, 0, 0}), errc::does_not_fit, "elements in a row");  // map of 2^31
+  expect_refused(claim({0xdd, 0, 0x0f, 0xff, 0xff}), errc::malformed, "cannot hold");     // array of 2^20 - 1
+  expect_refused(claim({0xdb, 0xff, 0xff, 0xff, 0xff}), errc::malformed, "ends early");   // text of 4 GiB
+  expect_refused(claim({0xc6, 0xff, 0xff, 0xff, 0xff}), errc::malformed, "ends early");   // binary of 4 GiB
   byte_buffer nested;
   for (int i = 0; i < 15; ++i)
     for (const std::byte b : claim({0xdd, 0, 0x0f, 0xff, 0xff})) nested.push_back(b);
@@ -149,7 +150,9 @@ TEST(codec_hostile, unknown_keys_are_ignored_and_missing_ones_keep_their_default
 
 TEST(codec_hostile, wrong_values_are_refused_with_the_path_to_them) {
   const auto body = [](const std::string& type, auto write) { return frame(1, type, write); };
-  const auto refuse = [](const msgpack::sbuffer& f, const std::string& text) { expect_refused(view(f), errc::malformed, text); };
+  const auto refuse = [](const msgpack::sbuffer& f, const std::string& text) {
+    expect_refused(view(f), errc::malformed, text);
+  };
   refuse(body("welcome",
               [](packer& p) {
                 p.pack_map(1), p.pack("seats"), p.pack_array(2), p.pack_map(0);
@@ -158,18 +161,24 @@ TEST(codec_hostile, wrong_values_are_refused_with_the_path_to_them) {
          "body.seats[1].seat: expected an unsigned integer");
   refuse(body("welcome", [](packer& p) { p.pack_map(1), p.pack("heartbeat_ms"), p.pack(1ull << 32); }),
          "body.heartbeat_ms: expected an unsigned integer of 32 bits");
-  refuse(body("welcome", [](packer& p) { p.pack_map(1), p.pack("seats"), p.pack("none"); }), "body.seats: expected an array");
+  refuse(body("welcome", [](packer& p) { p.pack_map(1), p.pack("seats"), p.pack("none"); }),
+         "body.seats: expected an array");
   refuse(body("cancel_request", [](packer& p) { p.pack_map(1), p.pack("id"), p.pack(3); }), "body.id: expected text");
-  refuse(body("handover_taken", [](packer& p) { p.pack_map(1), p.pack("ok"), p.pack(1); }), "body.ok: expected true or false");
+  refuse(body("handover_taken", [](packer& p) { p.pack_map(1), p.pack("ok"), p.pack(1); }),
+         "body.ok: expected true or false");
   refuse(body("get_status", [](packer& p) { p.pack_array(0); }), "body: expected a map");
-  refuse(body("grow", [](packer& p) { p.pack_map(0); }), "type: expected the name of a message of protocol version 1, not \"grow\"");
-  refuse(body("inference_output", [](packer& p) { p.pack_map(1), p.pack("hidden"), p.pack_bin(3), p.pack_bin_body("abc", 3); }),
+  refuse(body("grow", [](packer& p) { p.pack_map(0); }),
+         "type: expected the name of a message of protocol version 1, not \"grow\"");
+  refuse(body("inference_output",
+              [](packer& p) { p.pack_map(1), p.pack("hidden"), p.pack_bin(3), p.pack_bin_body("abc", 3); }),
          "body.hidden: expected binary data of little-endian 32-bit floats");
   refuse(body("refused",
               [](packer& p) { p.pack_map(1), p.pack("failure"), p.pack_map(1), p.pack("code"), p.pack("bad\nluck"); }),
          "body.failure.code: expected the name of an error code, not \"bad?luck\"");
-  refuse(body("seat_command", [](packer& p) { p.pack_map(1), p.pack("body"), p.pack_map(0); }), "body.body: expected a command");
-  refuse(body("seat_command", [](packer& p) { p.pack_map(1), p.pack("body"), p.pack_map(1), p.pack("kind"), p.pack("jump"); }),
+  refuse(body("seat_command", [](packer& p) { p.pack_map(1), p.pack("body"), p.pack_map(0); }),
+         "body.body: expected a command");
+  refuse(body("seat_command",
+              [](packer& p) { p.pack_map(1), p.pack("body"), p.pack_map(1), p.pack("kind"), p.pack("jump"); }),
          "body.body.kind: expected the name of a command, not \"jump\"");
 }
 
@@ -187,7 +196,8 @@ TEST(codec_hostile, shares_and_loads_must_be_numbers_that_add_up) {
   }
   rank_offer offer;
   offer.speed = bad[0];
-  expect_refused(encode({1, "s", hello{"n", "a", 1, "", {}, {offer}}}), errc::malformed, "body.ranks[0].speed: expected a finite number");
+  expect_refused(encode({1, "s", hello{"n", "a", 1, "", {}, {offer}}}), errc::malformed,
+                 "body.ranks[0].speed: expected a finite number");
 }
 
 TEST(codec_hostile, bytes_after_the_message_are_refused) {

@@ -1,8 +1,9 @@
+#include "messages/codec.hpp"
+
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "messages/codec.hpp"
 #include "tests/messages/filler.hpp"
 
 namespace ballast {
@@ -47,10 +48,9 @@ void expect_every_member_listed(std::variant<T...>) {
 TEST(codec, the_list_of_fields_names_every_member_of_every_struct) {
   expect_every_member_listed(message_body{});
   expect_every_member_listed(command_body{});
-  expect_every_member_listed(
-      std::variant<error, placement, model_capacity, seat_capacity, page_source, stage_item, slot_ref, comm_member,
-                   session_target, model_description, rank_offer, seat_assignment, seat_beat, model_status, seat_status,
-                   operation_status>{});
+  expect_every_member_listed(std::variant<error, placement, model_capacity, seat_capacity, page_source, stage_item,
+                                          slot_ref, comm_member, session_target, model_description, rank_offer,
+                                          seat_assignment, seat_beat, model_status, seat_status, operation_status>{});
   EXPECT_EQ(members_of<replica>(), 3u);
   EXPECT_EQ(members_of<envelope>(), 3u);
 }

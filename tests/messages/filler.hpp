@@ -21,7 +21,7 @@ class filler {
   }
 
   template <class T>
-    requires wire::has_fields<T>
+  requires wire::has_fields<T>
   void fill(T& value) {
     wire::fields(wire::of<T>{}, [&](const char* key, auto member) {
       const auto before = T{}.*member;
@@ -33,7 +33,7 @@ class filler {
  private:
   void fill(bool& b) { b = !b; }
   template <class T>
-    requires std::is_unsigned_v<T>
+  requires std::is_unsigned_v<T>
   void fill(T& n) {
     n = static_cast<T>(++count_ * 1009);  // over 127, so that longer integer forms are met too
   }

@@ -17,7 +17,8 @@ std::vector<std::string> lines_of(F f) {
   f();
   std::vector<std::string> lines;
   std::string text = testing::internal::GetCapturedStderr();
-  for (std::size_t end; (end = text.find('\n')) != std::string::npos; text.erase(0, end + 1)) lines.push_back(text.substr(0, end));
+  for (std::size_t end; (end = text.find('\n')) != std::string::npos; text.erase(0, end + 1))
+    lines.push_back(text.substr(0, end));
   EXPECT_EQ(text, "");
   return lines;
 }
@@ -33,7 +34,8 @@ TEST_F(log_test, a_line_has_time_level_process_and_text) {
   log::set_process_name("agent 100%");
   const auto lines = lines_of([] { log::warn("seat {} is {}", 3, "lost"); });
   ASSERT_EQ(lines.size(), 1u);
-  EXPECT_TRUE(std::regex_match(lines[0], std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} W agent 100%\[\d+\] seat 3 is lost)")))
+  EXPECT_TRUE(std::regex_match(
+      lines[0], std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} W agent 100%\[\d+\] seat 3 is lost)")))
       << lines[0];
 }
 
@@ -60,7 +62,8 @@ TEST_F(log_test, threads_do_not_mix_their_lines) {
     std::vector<std::thread> all;
     for (int t = 0; t < threads; ++t)
       all.emplace_back([t] {
-        for (int i = 0; i < each; ++i) log::info("thread {} wrote {} {}", t, std::string(100, static_cast<char>('a' + t)), i);
+        for (int i = 0; i < each; ++i)
+          log::info("thread {} wrote {} {}", t, std::string(100, static_cast<char>('a' + t)), i);
         log::set_process_name("renamed");
       });
     for (auto& t : all) t.join();

@@ -2,7 +2,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
 #include <unistd.h>
 
 #include <cstdio>
@@ -66,17 +65,32 @@ TEST(settings, wrong_types_and_ranges_name_what_was_expected) {
     read(s);
     expect_fault(s, expected);
   };
-  fault("\nport = 0\n", [](const settings& s) { EXPECT_EQ(s.get("port", 9, 1, 65535), 9); },
-        "agent.toml:2: port: expected a whole number from 1 to 65535, not 0");
-  fault("port = -4\n", [](const settings& s) { (void)s.get("port", 9, 0, 65535); }, "from 0 to 65535, not -4");
-  fault("port = 70000\n", [](const settings& s) { (void)s.get("port", std::uint16_t{9}, 0, 1000000); }, "from 0 to 65535, not 70000");
-  fault("port = 1.5\n", [](const settings& s) { (void)s.get("port", 9, 0, 65535); }, "port: expected a whole number from 0 to 65535");
-  fault("ratio = nan\n", [](const settings& s) { (void)s.get("ratio", 0.5, 0.0, 1.0); }, "ratio: expected a number from 0 to 1, not nan");
-  fault("ratio = \"a\"\n", [](const settings& s) { (void)s.get("ratio", 0.5, 0.0, 1.0); }, "expected a number from 0 to 1");
-  fault("name = 3\n", [](const settings& s) { EXPECT_EQ(s.get("name", "x"), "x"); }, "name: expected text in quotes");
-  fault("fast = 1\n", [](const settings& s) { (void)s.get("fast", true); }, "fast: expected true or false");
-  fault("rank = 1\n", [](const settings& s) { (void)s.table("rank"); }, "rank: expected a table: [rank]");
-  fault("rank = [1]\n", [](const settings& s) { EXPECT_TRUE(s.tables("rank").empty()); }, "rank: expected a list of tables: [[rank]]");
+  fault(
+      "\nport = 0\n", [](const settings& s) { EXPECT_EQ(s.get("port", 9, 1, 65535), 9); },
+      "agent.toml:2: port: expected a whole number from 1 to 65535, not 0");
+  fault(
+      "port = -4\n", [](const settings& s) { (void)s.get("port", 9, 0, 65535); }, "from 0 to 65535, not -4");
+  fault(
+      "port = 70000\n", [](const settings& s) { (void)s.get("port", std::uint16_t{9}, 0, 1000000); },
+      "from 0 to 65535, not 70000");
+  fault(
+      "port = 1.5\n", [](const settings& s) { (void)s.get("port", 9, 0, 65535); },
+      "port: expected a whole number from 0 to 65535");
+  fault(
+      "ratio = nan\n", [](const settings& s) { (void)s.get("ratio", 0.5, 0.0, 1.0); },
+      "ratio: expected a number from 0 to 1, not nan");
+  fault(
+      "ratio = \"a\"\n", [](const settings& s) { (void)s.get("ratio", 0.5, 0.0, 1.0); },
+      "expected a number from 0 to 1");
+  fault(
+      "name = 3\n", [](const settings& s) { EXPECT_EQ(s.get("name", "x"), "x"); }, "name: expected text in quotes");
+  fault(
+      "fast = 1\n", [](const settings& s) { (void)s.get("fast", true); }, "fast: expected true or false");
+  fault(
+      "rank = 1\n", [](const settings& s) { (void)s.table("rank"); }, "rank: expected a table: [rank]");
+  fault(
+      "rank = [1]\n", [](const settings& s) { EXPECT_TRUE(s.tables("rank").empty()); },
+      "rank: expected a list of tables: [[rank]]");
 }
 
 TEST(settings, the_first_fault_is_the_one_reported) {
@@ -86,7 +100,8 @@ TEST(settings, the_first_fault_is_the_one_reported) {
 }
 
 TEST(settings, tables_come_in_order_and_say_where_they_are) {
-  const settings s = parsed("[[models]]\nname = \"a\"\n\n[[models]]\nname = \"b\"\nlayers = 3\n[models.shape]\nwide = 1\n");
+  const settings s =
+      parsed("[[models]]\nname = \"a\"\n\n[[models]]\nname = \"b\"\nlayers = 3\n[models.shape]\nwide = 1\n");
   const auto models = s.tables("models");
   ASSERT_EQ(models.size(), 2u);
   EXPECT_EQ(models[0].get("name", ""), "a");
