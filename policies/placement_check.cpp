@@ -4,7 +4,7 @@
 #include <numeric>
 #include <unordered_map>
 
-#include "policies/placement.hpp"
+#include "policies/placement_check.hpp"
 
 namespace ballast::policies {
 
@@ -27,8 +27,8 @@ tl::unexpected<error> illegal(const std::string& text) { return fail(errc::inval
 // One layer against the seats; `used[seat][slot]` and `held[seat]` are scratch for it.
 class layer_check {
  public:
-  layer_check(const std::vector<seat_info>& seats, bool at_rest)
-      : seats_(seats), at_rest_(at_rest), index_(index_by_seat(seats)), used_(seats.size()), pages_(seats.size()) {}
+  layer_check(const std::vector<seat_info>& seats, bool at_rest, bool all_covered)
+      : seats_(seats), at_rest_(at_rest), all_covered_(all_covered), index_(index_by_seat(seats)), used_(seats.size()), pages_(seats.size()) {}
 
   status operator()(const layer_placement& layer, std::size_t number) {
     held_.assign(seats_.size(), 0);
@@ -64,7 +64,8 @@ class layer_check {
 
  private:
   status check_expert(const std::vector<replica>& replicas, std::size_t layer, std::size_t expert) {
-    if (replicas.empty()) return illegal(at(layer, expert) + " has no replica");
+    if (replicas.empty() && all_covered_) return illegal(at(layer, expert) + " has no replica");
+    if (replicas.empty()) return {};
     double sum = 0;
     for (std::size_t i = 0; i < replicas.size(); ++i) {
       const auto& r = replicas[i];
@@ -92,7 +93,7 @@ class layer_check {
   }
 
   const std::vector<seat_info>& seats_;
-  bool at_rest_;
+  bool at_rest_, all_covered_;
   std::unordered_map<std::uint32_t, std::size_t> index_;
   std::vector<std::vector<bool>> used_;
   std::vector<std::uint32_t> held_;
@@ -103,10 +104,15 @@ class layer_check {
 
 status validate(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
                 bool at_rest) {
+  return check_placement(p, layers, experts, seats, at_rest, true);
+}
+
+status check_placement(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
+                       bool at_rest, bool all_covered) {
   if (p.layers.size() != layers) {
     return illegal("has " + std::to_string(p.layers.size()) + " layers, the model " + std::to_string(layers));
   }
-  layer_check check(seats, at_rest);
+  layer_check check(seats, at_rest, all_covered);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     if (p.layers[layer].size() != experts) {
       return illegal("layer " + std::to_string(layer) + " has " + std::to_string(p.layers[layer].size()) +

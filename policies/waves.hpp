@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "messages/result.hpp"
@@ -37,7 +39,7 @@ struct wave {
 struct wave_plan {
   std::vector<wave> waves;
   std::uint64_t copies = 0;       // replicas that are new on their seat
-  std::uint64_t node_crossings = 0;  // of those, with no source on the same node
+  std::uint64_t node_crossings = 0;  // of those, with sources on other nodes only
 };
 
 struct wave_limits {
@@ -46,8 +48,30 @@ struct wave_limits {
 
 // Slots in `target` are honoured for replicas that stay and chosen here for those that are added, so the last wave's
 // `after` equals `target` up to slots; versions count on from base.version. Works with one spare page a seat.
+// Shares of a table on the way: the target's where an expert's seats are already the target's, even elsewhere.
+// `base` may be a table between two waves of an earlier plan, and may lack experts (without_seats): those are brought
+// first, without sources, and tables miss them until then. Every published table again allows any other legal target.
 // Seats: every seat named by base or target. Errors: invalid_argument (either placement is not legal), does_not_fit.
 result<wave_plan> plan_waves(const placement& base, const placement& target, const std::vector<seat_info>& seats,
                              const wave_limits& limits = {});
+
+// The same plan, one wave at a time: a plan of hundreds of waves holds one table instead of hundreds. One thread.
+class wave_schedule {
+ public:
+  static result<wave_schedule> begin(const placement& base, const placement& target, const std::vector<seat_info>& seats,
+                                     const wave_limits& limits = {});
+  wave_schedule(wave_schedule&&) noexcept;
+  wave_schedule& operator=(wave_schedule&&) noexcept;
+  ~wave_schedule();
+
+  result<std::optional<wave>> next();  // nullopt: the last wave's `after` was the target. Error: does_not_fit
+  std::uint64_t copies() const noexcept;          // so far
+  std::uint64_t node_crossings() const noexcept;  // so far
+
+ private:
+  struct impl;
+  explicit wave_schedule(std::unique_ptr<impl> state);
+  std::unique_ptr<impl> impl_;
+};
 
 }  // namespace ballast::policies
