@@ -91,7 +91,7 @@ template <class F> void fields(of<seat_outcome>, F f) {
 template <class F> void fields(of<model_description>, F f) {
   using t = model_description;
   f("name", &t::name); f("fingerprint", &t::fingerprint); f("layers", &t::layers); f("experts", &t::experts);
-  f("groups", &t::groups); f("bundle_bytes", &t::bundle_bytes);
+  f("groups", &t::groups); f("bundle_bytes", &t::bundle_bytes); f("hidden", &t::hidden);
 }
 template <class F> void fields(of<rank_offer>, F f) {
   using t = rank_offer;
@@ -138,6 +138,7 @@ template <class F> void fields(of<model_status>, F f) {
   f("name", &t::name); f("version", &t::version); f("imbalance_mean", &t::imbalance_mean);
   f("imbalance_max", &t::imbalance_max); f("imbalance_min", &t::imbalance_min);
   f("imbalance_before", &t::imbalance_before); f("window_steps", &t::window_steps);
+  f("hidden", &t::hidden);
 }
 template <class F> void fields(of<seat_status>, F f) {
   using t = seat_status;

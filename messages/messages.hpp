@@ -24,6 +24,7 @@ struct model_description {
   std::uint32_t experts = 0;
   std::uint32_t groups = 1;
   std::uint64_t bundle_bytes = 0;
+  std::uint32_t hidden = 0;  // values of one token's hidden state
   bool operator==(const model_description&) const = default;
 };
 
@@ -110,6 +111,7 @@ struct model_status {
   double imbalance_mean = 0, imbalance_max = 0, imbalance_min = 0;  // of the window, on the current placement
   double imbalance_before = 0;  // mean, just before the last placement change; 0 if none yet
   std::uint64_t window_steps = 0;
+  std::uint32_t hidden = 0;     // values of one token's hidden state: what a request needs to know
   bool operator==(const model_status&) const = default;
 };
 struct seat_status {
