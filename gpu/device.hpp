@@ -35,6 +35,7 @@ struct device_limits {
   std::vector<model_capacity> models;
   std::uint32_t max_batch_tokens = 256;
   std::chrono::milliseconds collective_timeout{10'000};  // a member that stays away longer has failed
+  std::uint64_t pull_bytes_per_s = 0;                    // of this rank's own pulls; 0: as fast as they go
 };
 
 // Threads: run_step, slots and set_dense on the issuing thread (one per device); make_routing, pages, transport and
@@ -64,6 +65,7 @@ class device {
 struct device_options {
   std::uint32_t local_rank = 0;
   std::string bind;           // address pattern for what this rank opens: tcp://host:*, ipc://dir/prefix, inproc://prefix
+  std::string advertise;      // host by which others reach its tcp addresses; empty: as bound
   std::vector<moe_shape> models;
   device_limits limits;
   void* link_context = nullptr;  // native() of the process's link_context
