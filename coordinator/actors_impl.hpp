@@ -1,0 +1,85 @@
+// The coordinator's actors and what they say to each other. Only for coordinator/*.cpp and its tests: includes CAF.
+#pragma once
+
+#include <atomic>
+#include <caf/all.hpp>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "coordinator/cluster_machine.hpp"
+#include "coordinator/journal.hpp"
+#include "messages/messages.hpp"
+
+namespace ballast {
+
+using input_ptr = std::shared_ptr<const cluster::input_body>;
+using plan_request_ptr = std::shared_ptr<const cluster::plan_request>;
+using planned_ptr = std::shared_ptr<const cluster::input::planned>;
+
+using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using stop_atom = caf::atom_constant<caf::atom("stop")>;
+
+using planner_actor = caf::typed_actor<
+    // Works the plan out; blocks this (detached) actor meanwhile.
+    caf::replies_to<plan_request_ptr>::with<planned_ptr>,
+    caf::reacts_to<stop_atom>>;
+
+using coordinator_actor = caf::typed_actor<
+    // A message from the network.
+    caf::reacts_to<input_ptr>,
+    // From itself, every tick_interval.
+    caf::reacts_to<tick_atom>,
+    // Stops the planner and itself.
+    caf::reacts_to<stop_atom>>;
+
+// What the coordinator actor is connected to. The functions may be called from its handlers only and must not block.
+struct coordinator_ports {
+  std::function<status(const std::string& peer, const envelope& message)> send;
+  std::function<status(const envelope& message)> publish;
+  std::unique_ptr<journal> records;
+  // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
+  std::atomic<std::size_t> waiting{0};
+  static constexpr std::size_t max_waiting = 65536;  // beyond it messages are dropped; every sender repeats what matters
+};
+
+inline constexpr std::chrono::milliseconds tick_interval{20};
+
+struct planner_state {};
+planner_actor::behavior_type planner(planner_actor::pointer self);
+
+// Thin shell: one handler each, the decisions are cluster::step()'s.
+class coordinator_shell {
+ public:
+  coordinator_shell() = default;
+  void begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports, planner_actor planner);
+  void take(const cluster::input_body& what);
+  void tick();
+  void stop();
+
+ private:
+  void perform(cluster::effect::send& e);
+  void perform(cluster::effect::request_plan& e);
+  void perform(cluster::effect::publish& e);
+  void perform(cluster::effect::record& e);
+  void perform(cluster::effect::log_line& e);
+
+  coordinator_actor::pointer self_ = nullptr;
+  std::shared_ptr<coordinator_ports> ports_;
+  planner_actor planner_;
+  std::optional<cluster::cluster_state> state_;
+  std::uint64_t last_id_ = 0;
+  std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up
+  std::chrono::steady_clock::time_point ticked_{};
+};
+
+coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self, coordinator_config config,
+                                             std::shared_ptr<coordinator_ports> ports);
+
+}  // namespace ballast
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::input_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::plan_request_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::planned_ptr)

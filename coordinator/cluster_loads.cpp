@@ -1,0 +1,106 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "coordinator/cluster_parts.hpp"
+
+namespace ballast::cluster {
+namespace {
+
+bool well_formed(const model_record& m, const load_summary& l) {
+  if (l.last_step < l.first_step || l.tokens.size() != m.description.layers) return false;
+  return std::ranges::all_of(l.tokens, [&](const auto& layer) {
+    return layer.size() == m.description.experts && std::ranges::all_of(layer, [](double t) { return std::isfinite(t) && t >= 0; });
+  });
+}
+
+bool interval_passed(const cluster_state& s, const model_record& m) {
+  const auto interval = s.config.step_interval;
+  return interval != 0 && s.newest_step / interval > m.decided_at / interval;
+}
+
+void decide(context& c, model_index index) {
+  auto& m = c.s.models[index];
+  m.decided_at = c.s.newest_step;
+  if (m.window.steps() == 0) return;
+  const auto now = imbalance_of(c.s, m, index);
+  const auto text = fmt::format("model {} at step {}: imbalance mean {:.3f} max {:.3f}", m.description.name, c.s.newest_step, now.mean, now.max);
+  if (now.mean <= c.s.config.imbalance_trigger) return tell(c, "imbalance", text);
+  tell(c, "imbalance", text + fmt::format(", over the trigger {:.3f}", c.s.config.imbalance_trigger));
+  preview_request p{{}, 0, make_request(c.s, plan_kind::move, {index}, c.s.members, c.s.members), true};
+  c.out.push_back(effect::request_plan{p.asked});
+  c.s.previews.push_back(std::move(p));
+}
+
+void answer_preview(context& c, const preview_request& asked, const plan& made) {
+  rebalance_preview out;
+  const auto n = static_cast<double>(made.models.size());
+  for (const auto& m : made.models) {
+    const auto& d = c.s.models[m.model].description;
+    const auto v = weigh(c.s, m);
+    if (made.models.size() == 1) out.model = d.name;
+    out.imbalance_before += m.imbalance_before / n;
+    out.imbalance_after += m.imbalance_after / n;
+    out.moves += m.copies;
+    out.bytes += m.copies * d.bundle_bytes;
+    out.waves += m.waves.size();
+    out.pays |= v.pays;
+    out.explanation += (out.explanation.empty() ? "" : "; ") + d.name + ": " + v.explanation;
+  }
+  c.out.push_back(effect::send{asked.peer, asked.id, out});
+}
+
+}  // namespace
+
+verdict weigh(const cluster_state& s, const model_plan& m) {
+  double step_ms = 0;
+  for (const auto seat : s.members) step_ms = std::max(step_ms, s.seats[index_of(seat)].beat.step_ms);
+  const double horizon = s.config.step_interval != 0 ? s.config.step_interval : s.config.window_size;
+  const double gain_ms = m.imbalance_before > 0 ? horizon * step_ms * (1 - m.imbalance_after / m.imbalance_before) : 0;
+  const double cost_ms = static_cast<double>(m.copies) * s.page_cost_ms;
+  const bool better = m.imbalance_after < m.imbalance_before;
+  const bool pays = better && gain_ms >= s.config.min_gain_ratio * cost_ms;
+  return {pays, fmt::format("imbalance {:.3f} -> {:.3f} with {} moves; predicted gain {:.0f} ms over {:.0f} steps, cost {:.0f} ms: {}", m.imbalance_before,
+                            m.imbalance_after, m.copies, gain_ms, horizon, cost_ms, pays ? "it pays" : "it does not pay")};
+}
+
+policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index) {
+  if (!m.current || s.members.empty() || m.window.steps() == 0) return {};
+  return policies::imbalance(*m.current, m.window.total(), infos_of(s, s.members, index));
+}
+
+void on_load_summary(context& c, const load_summary& l) {
+  if (l.model >= c.s.models.size()) return;
+  auto& m = c.s.models[l.model];
+  if (!well_formed(m, l) || !contains(c.s.members, l.seat)) return;
+  m.window.add(l.first_step, l.last_step, l.tokens);
+}
+
+void look_at_balance(context& c) {
+  if (c.s.running || !c.s.queue.empty() || !c.s.previews.empty() || c.s.members.empty()) return;
+  for (model_index m = 0; m < c.s.models.size(); ++m)
+    if (c.s.models[m].current && interval_passed(c.s, c.s.models[m])) return decide(c, m);
+}
+
+void on_preview(context& c, const preview_request& asked, const result<plan>& made) {
+  if (!made) {
+    if (!asked.decision) c.out.push_back(effect::send{asked.peer, asked.id, refused{made.error()}});
+    return tell(c, "decision", "no rebalance: " + made.error().text);
+  }
+  if (!asked.decision) return answer_preview(c, asked, *made);
+  for (const auto& m : made->models) {
+    const auto v = weigh(c.s, m);
+    const auto& name = c.s.models[m.model].description.name;
+    tell(c, "decision", fmt::format("model {}: {}", name, v.explanation));
+    if (!v.pays || c.s.queue.size() >= cluster_state::max_queue) continue;
+    order o;
+    o.kind = operation_kind::rebalance;
+    o.models = {m.model};
+    o.budget_ms = c.s.config.operation_deadline_ms;
+    o.reason = v.explanation;
+    enqueue(c, std::move(o));
+  }
+}
+
+}  // namespace ballast::cluster

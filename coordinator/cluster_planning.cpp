@@ -1,0 +1,114 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "coordinator/cluster_parts.hpp"
+
+namespace ballast::cluster {
+namespace {
+
+std::vector<model_index> all_models(const cluster_state& s) {
+  std::vector<model_index> out;
+  for (model_index m = 0; m < s.models.size(); ++m) out.push_back(m);
+  return out;
+}
+
+plan_kind kind_of(const operation& op) {
+  if (op.what.kind == operation_kind::replace) return plan_kind::repair;
+  if (op.what.kind == operation_kind::rebalance || !op.leavers.empty()) return plan_kind::move;
+  return op.old_members.empty() ? plan_kind::start : plan_kind::grow;
+}
+
+// Keeps what pays of a rebalance. False: nothing does.
+bool keep_what_pays(context& c) {
+  auto& op = c.op();
+  std::string why;
+  std::erase_if(op.made->models, [&](const model_plan& m) {
+    if (m.waves.empty()) {
+      why = "nothing to move: the placement is as good as the policy can make it";
+      return true;
+    }
+    if (op.what.forced) return false;
+    const auto v = weigh(c.s, m);
+    if (!v.pays) why = v.explanation;
+    return !v.pays;
+  });
+  if (!op.made->models.empty()) return true;
+  op.reason = "nothing moved: " + why;
+  return false;
+}
+
+void note_figures(context& c) {
+  auto& op = c.op();
+  op.report.imbalance_before = op.report.imbalance_predicted = 0;
+  const auto n = static_cast<double>(std::max<std::size_t>(1, op.made->models.size()));
+  for (const auto& m : op.made->models) {
+    op.report.imbalance_before += m.imbalance_before / n;
+    op.report.imbalance_predicted += m.imbalance_after / n;
+    if (m.imbalance_before > 0) c.s.models[m.model].imbalance_before = m.imbalance_before;
+  }
+}
+
+}  // namespace
+
+plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models, const std::vector<seat_id>& onto,
+                          const std::vector<seat_id>& everyone) {
+  plan_request out;
+  out.id = ++s.last_plan;
+  out.kind = kind;
+  out.policy = s.config.policy;
+  out.limits.adds_per_seat = s.config.adds_per_seat;
+  for (const auto m : models) {
+    const auto& record = s.models[m];
+    plan_task task;
+    task.problem.model = m;
+    task.problem.layers = record.description.layers;
+    task.problem.experts = record.description.experts;
+    task.problem.groups = record.description.groups;
+    task.problem.redundant = s.config.num_redundant_experts;
+    task.problem.seats = infos_of(s, onto, m);
+    task.problem.loads = record.window.total();
+    task.problem.target_imbalance = s.config.target_imbalance;
+    if (kind != plan_kind::start) task.problem.current = record.current;
+    task.everyone = infos_of(s, everyone, m);
+    out.tasks.push_back(std::move(task));
+  }
+  return out;
+}
+
+void ask_for_plan(context& c) {
+  auto& op = c.op();
+  const auto kind = kind_of(op);
+  if (kind == plan_kind::repair) op.new_members = alive_only(c.s, op.new_members);
+  const auto onto = op.what.kind == operation_kind::rebalance ? c.s.members : op.new_members;
+  const auto everyone = kind == plan_kind::repair ? onto : joined(onto, c.s.members);
+  auto asked = make_request(c.s, kind, op.what.kind == operation_kind::rebalance ? op.what.models : all_models(c.s), onto, everyone);
+  asked.operation = op.what.id;
+  asked.joiners = op.joiners;
+  asked.join_first = op.what.join_first;
+  c.out.push_back(effect::request_plan{asked});
+  op.asked = std::move(asked);
+}
+
+void on_plan(context& c, result<plan> made) {
+  auto& op = c.op();
+  const auto checked = made ? check_plan(*op.asked, *made) : fail(made.error());
+  if (!checked) {
+    const std::string why = "the plan was refused: " + checked.error().text;
+    if (op.what.kind == operation_kind::replace) return go_out_of_service(c, checked.error().text);
+    return undo(c, why);
+  }
+  op.made = std::move(*made);
+  op.moving_since_ms = c.s.now_ms;
+  note_figures(c);
+  if (op.what.kind == operation_kind::rebalance && !keep_what_pays(c)) return follow(c, {});
+  if (op.what.kind == operation_kind::replace)
+    for (const auto& m : op.made->models)
+      for (const auto& d : m.dropped) c.s.unnamed[d.seat].insert({m.model, d.layer, d.slot});
+  op.model = op.wave = 0;
+  while (op.model < op.made->models.size() && op.made->models[op.model].waves.empty()) ++op.model;
+  op.program.erase(op.program.begin());
+  enter_phase(c);
+}
+
+}  // namespace ballast::cluster

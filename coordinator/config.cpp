@@ -1,0 +1,77 @@
+#include "coordinator/config.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "messages/settings.hpp"
+#include "policies/placement.hpp"
+
+namespace ballast {
+namespace {
+
+std::uint32_t number(const settings& s, const std::string& key, std::uint32_t otherwise, std::uint32_t least, std::uint32_t most) {
+  return static_cast<std::uint32_t>(s.get(key, std::uint64_t{otherwise}, std::uint64_t{least}, std::uint64_t{most}));
+}
+
+constexpr std::uint32_t many = 1u << 30;
+
+// Some settings go by two names in the field; the second is read where the first is absent.
+std::uint32_t number(const settings& s, const std::string& key, const std::string& alias, std::uint32_t otherwise, std::uint32_t least, std::uint32_t most) {
+  return number(s, key, s.has(alias) ? number(s, alias, otherwise, least, most) : otherwise, least, most);
+}
+
+coordinator_config read(const settings& s) {
+  coordinator_config c;
+  c.bind = s.get("bind", c.bind);
+  c.events = s.get("events", c.events);
+  c.initial_ranks = number(s, "initial_ranks", c.initial_ranks, 1, 4096);
+  c.num_redundant_experts = number(s, "num_redundant_experts", c.num_redundant_experts, 0, 1u << 20);
+  c.window_size = number(s, "window_size", c.window_size, 1, many);
+  c.step_interval = number(s, "step_interval", "algorithm_execution_interval", c.step_interval, 0, many);
+  c.load_interval_steps = number(s, "load_interval_steps", "expert_heat_collection_interval", c.load_interval_steps, 1, many);
+  c.use_async = s.get("use_async", c.use_async);
+  c.policy = s.get("policy", c.policy);
+  c.imbalance_trigger = s.get("imbalance_trigger", c.imbalance_trigger, 1.0, 1e6);
+  c.target_imbalance = s.get("target_imbalance", c.target_imbalance, 1.0, 1e6);
+  c.min_gain_ratio = s.get("min_gain_ratio", c.min_gain_ratio, 0.0, 1e6);
+  c.adds_per_seat = number(s, "adds_per_seat", c.adds_per_seat, 0, many);
+  c.heartbeat_ms = number(s, "heartbeat_ms", c.heartbeat_ms, 1, many);
+  c.heartbeat_timeout_ms = number(s, "heartbeat_timeout_ms", c.heartbeat_timeout_ms, 1, many);
+  c.command_retry_ms = number(s, "command_retry_ms", c.command_retry_ms, 1, many);
+  c.operation_deadline_ms = number(s, "operation_deadline_ms", c.operation_deadline_ms, 1, many);
+  c.probation_steps = number(s, "probation_steps", c.probation_steps, 0, 1u << 20);
+  c.auto_replace = s.get("auto_replace", c.auto_replace);
+  return c;
+}
+
+}  // namespace
+
+status check_config(const coordinator_config& c) {
+  const auto names = policies::policy_names();
+  if (std::ranges::find(names, c.policy) == names.end()) {
+    std::string known;
+    for (const auto& n : names) known += (known.empty() ? "" : ", ") + n;
+    return fail(errc::invalid_argument, fmt::format("policy `{}` is unknown; policies are {}", c.policy, known));
+  }
+  if (c.heartbeat_timeout_ms < 2 * std::uint64_t{c.heartbeat_ms})
+    return fail(errc::invalid_argument, fmt::format("heartbeat_timeout_ms = {} must be at least twice heartbeat_ms = {}", c.heartbeat_timeout_ms, c.heartbeat_ms));
+  if (c.operation_deadline_ms < 2 * std::uint64_t{c.command_retry_ms})
+    return fail(errc::invalid_argument, fmt::format("operation_deadline_ms = {} must be at least twice command_retry_ms = {}", c.operation_deadline_ms, c.command_retry_ms));
+  if (c.window_size < c.load_interval_steps)
+    return fail(errc::invalid_argument, fmt::format("window_size = {} must be at least load_interval_steps = {}", c.window_size, c.load_interval_steps));
+  if (c.initial_ranks == 0) return fail(errc::invalid_argument, "initial_ranks must be at least 1");
+  return {};
+}
+
+result<coordinator_config> read_coordinator_config(const std::string& path) {
+  const auto file = settings::from_file(path);
+  if (!file) return fail(file.error());
+  const auto table = file->table("coordinator");
+  const auto config = read(table);
+  if (auto ok = table.finish(); !ok) return fail(ok.error());
+  if (auto ok = check_config(config); !ok) return fail(ok.error().code, path + " [coordinator]: " + ok.error().text);
+  return config;
+}
+
+}  // namespace ballast

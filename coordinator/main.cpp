@@ -1,0 +1,65 @@
+// ballast-coordinator: the coordinator as a program of its own.
+#include <pthread.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+
+#include "coordinator/service.hpp"
+#include "messages/log.hpp"
+
+namespace {
+
+// Blocked in every thread (children inherit the mask) and taken by sigwait() in main: no handler runs anywhere.
+sigset_t stop_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  return set;
+}
+
+int complain(const ballast::error& e) {
+  std::fprintf(stderr, "ballast-coordinator: %s\n", e.text.c_str());
+  return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Ballast's coordinator: places experts, balances load and changes the number of ranks while serving"};
+  std::string file, bind, events;
+  std::uint32_t initial_ranks = 0;
+  bool verbose = false;
+  app.add_option("--config", file, "deployment file; its [coordinator] table is read")->check(CLI::ExistingFile);
+  app.add_option("--bind", bind, "control gateway, e.g. tcp://0.0.0.0:7070");
+  app.add_option("--events", events, "where events are published");
+  app.add_option("--initial-ranks", initial_ranks, "seats to activate as soon as so many have joined")->check(CLI::Range(1, 4096));
+  app.add_flag("--verbose", verbose, "log debug lines too");
+  CLI11_PARSE(app, argc, argv);
+
+  ballast::log::set_process_name("coordinator");
+  if (verbose) ballast::log::set_level(ballast::log::level::debug);
+  ballast::coordinator_config config;
+  if (!file.empty()) {
+    auto read = ballast::read_coordinator_config(file);
+    if (!read) return complain(read.error());
+    config = *read;
+  }
+  if (!bind.empty()) config.bind = bind;
+  if (!events.empty()) config.events = events;
+  if (initial_ranks != 0) config.initial_ranks = initial_ranks;
+
+  const sigset_t signals = stop_signals();
+  ballast::link_context context;
+  auto service = ballast::coordinator_service::start(context, config);
+  if (!service) return complain(service.error());
+  std::printf("ready: control %s events %s\n", (*service)->address().c_str(), (*service)->events_address().c_str());
+  std::fflush(stdout);
+  int received = 0;
+  sigwait(&signals, &received);
+  ballast::log::info("stopping");
+  (*service)->stop();
+  return 0;
+}

@@ -1,0 +1,27 @@
+#include <exception>
+
+#include "coordinator/actors_impl.hpp"
+
+namespace ballast {
+namespace {
+
+result<cluster::plan> plan_without_throwing(const cluster::plan_request& request) {
+  try {
+    return cluster::make_plan(request);
+  } catch (const std::exception& e) {
+    return fail(errc::invalid_argument, std::string("the planner failed: ") + e.what());
+  }
+}
+
+}  // namespace
+
+planner_actor::behavior_type planner(planner_actor::pointer self) {
+  return {
+      [](const plan_request_ptr& request) -> planned_ptr {
+        return std::make_shared<const cluster::input::planned>(cluster::input::planned{request->id, plan_without_throwing(*request)});
+      },
+      [self](stop_atom) { self->quit(); },
+  };
+}
+
+}  // namespace ballast

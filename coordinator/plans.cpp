@@ -1,0 +1,140 @@
+#include "coordinator/plans.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace ballast::cluster {
+namespace {
+
+using policies::seat_info;
+using policies::transfer;
+
+const seat_info* find_seat(const std::vector<seat_info>& seats, seat_id seat) {
+  const auto found = std::ranges::find(seats, seat, &seat_info::seat);
+  return found == seats.end() ? nullptr : &*found;
+}
+
+bool contains(const std::vector<seat_id>& seats, seat_id seat) { return std::ranges::find(seats, seat) != seats.end(); }
+
+// Seats of `table` that hold the expert: same node as the receiver first, then the one that has sent least so far.
+std::vector<seat_id> sources_of(const std::vector<replica>& holders, seat_id receiver, const std::vector<seat_info>& seats,
+                                std::map<seat_id, std::uint64_t>& sent) {
+  const seat_info* to = find_seat(seats, receiver);
+  std::vector<std::tuple<bool, std::uint64_t, seat_id>> order;
+  for (const auto& r : holders) {
+    if (r.seat == receiver) continue;
+    const seat_info* from = find_seat(seats, r.seat);
+    order.emplace_back(!from || !to || from->node != to->node, sent[r.seat], r.seat);
+  }
+  std::ranges::sort(order);
+  std::vector<seat_id> out;
+  for (const auto& [far, load, seat] : order) out.push_back(seat);
+  if (!out.empty()) ++sent[out.front()];
+  return out;
+}
+
+double mean_imbalance(const placement& p, const plan_task& task) {
+  std::vector<seat_info> named;  // rank load is averaged over the seats that serve
+  std::set<seat_id> used;
+  for (const auto& layer : p.layers)
+    for (const auto& replicas : layer)
+      for (const auto& r : replicas) used.insert(r.seat);
+  for (const auto& s : task.everyone)
+    if (used.contains(s.seat) || find_seat(task.problem.seats, s.seat)) named.push_back(s);
+  return policies::imbalance(p, task.problem.loads, named).mean;
+}
+
+result<model_plan> plan_start(const plan_request& request, const plan_task& task) {
+  auto target = policies::place(request.policy, task.problem);
+  if (!target) return fail(target.error());
+  model_plan out;
+  out.table = *target;
+  out.target = std::move(*target);
+  for (std::uint32_t l = 0; l < out.table.layers.size(); ++l)
+    for (std::uint32_t e = 0; e < out.table.layers[l].size(); ++e)
+      for (const auto& r : out.table.layers[l][e]) out.staged.push_back({l, e, r.seat, r.slot, {}});
+  return out;
+}
+
+result<model_plan> plan_move(const plan_request& request, const plan_task& task) {
+  auto target = policies::place(request.policy, task.problem);
+  if (!target) return fail(target.error());
+  auto waves = policies::plan_waves(*task.problem.current, *target, task.everyone, request.limits);
+  if (!waves) return fail(waves.error());
+  model_plan out;
+  out.table = *task.problem.current;
+  out.target = std::move(*target);
+  out.waves = std::move(waves->waves);
+  out.copies = waves->copies;
+  return out;
+}
+
+// The base with the joiners' replicas of the target: no replica of it has to leave before the switch.
+void add_joiners(const plan_request& request, const plan_task& task, model_plan& out) {
+  std::map<seat_id, std::uint64_t> sent;
+  for (std::uint32_t l = 0; l < out.table.layers.size(); ++l)
+    for (std::uint32_t e = 0; e < out.table.layers[l].size(); ++e) {
+      auto& replicas = out.table.layers[l][e];
+      const auto base = replicas;
+      for (const auto& r : out.target.layers[l][e]) {
+        if (!contains(request.joiners, r.seat)) continue;
+        out.staged.push_back({l, e, r.seat, r.slot, sources_of(base, r.seat, task.everyone, sent)});
+        replicas.push_back(r);
+      }
+      std::ranges::sort(replicas, {}, &replica::seat);
+    }
+  even_shares(out.table);
+}
+
+result<model_plan> plan_grow(const plan_request& request, const plan_task& task) {
+  auto target = policies::place(request.policy, task.problem);
+  if (!target) return fail(target.error());
+  model_plan out;
+  out.table = *task.problem.current;
+  out.target = std::move(*target);
+  if (!request.join_first) add_joiners(request, task, out);
+  auto waves = policies::plan_waves(out.table, out.target, task.everyone, request.limits);
+  if (!waves) return fail(waves.error());
+  out.waves = std::move(waves->waves);
+  out.copies = waves->copies + out.staged.size();
+  return out;
+}
+
+}  // namespace
+
+void even_shares(placement& p) {
+  for (auto& layer : p.layers)
+    for (auto& replicas : layer)
+      for (auto& r : replicas) r.share = 1.0 / static_cast<double>(replicas.size());
+}
+
+result<plan> make_plan(const plan_request& request) {
+  plan out;
+  out.id = request.id;
+  for (const auto& task : request.tasks) {
+    result<model_plan> made;
+    if (request.kind != plan_kind::start && !task.problem.current)
+      return fail(errc::conflict, fmt::format("model {} has no placement to start from", task.problem.model));
+    switch (request.kind) {
+      case plan_kind::start: made = plan_start(request, task); break;
+      case plan_kind::move: made = plan_move(request, task); break;
+      case plan_kind::grow: made = plan_grow(request, task); break;
+      case plan_kind::repair: made = repair(task); break;
+    }
+    if (!made) return fail(made.error());
+    made->model = made->target.model = made->table.model = task.problem.model;
+    made->base = task.problem.current ? task.problem.current->version : 0;
+    if (request.kind != plan_kind::repair) {
+      made->imbalance_before = task.problem.current ? mean_imbalance(*task.problem.current, task) : 0;
+      made->imbalance_after = mean_imbalance(made->target, task);
+    }
+    if (made->copies == 0) made->copies = made->staged.size();
+    out.models.push_back(std::move(*made));
+  }
+  return out;
+}
+
+}  // namespace ballast::cluster

@@ -1,0 +1,96 @@
+#include "coordinator/service.hpp"
+
+#include <mutex>
+
+#include "coordinator/actors_impl.hpp"
+#include "coordinator/config.hpp"
+#include "messages/log.hpp"
+
+namespace ballast {
+namespace {
+
+struct actor_config : caf::actor_system_config {
+  actor_config() {
+    set("scheduler.policy", caf::atom("sharing"));  // the default strands messages behind a blocked worker
+    set("scheduler.max-threads", 2u);
+  }
+};
+
+}  // namespace
+
+// Destroyed from the last member to the first: handles and links before the actor system.
+struct coordinator_service::impl {
+  actor_config settings;
+  std::shared_ptr<coordinator_ports> ports = std::make_shared<coordinator_ports>();
+  std::optional<caf::actor_system> system;
+  std::unique_ptr<link> events;
+  std::unique_ptr<link> gateway;
+  std::shared_ptr<std::atomic<bool>> open = std::make_shared<std::atomic<bool>>(false);
+  coordinator_actor actor;
+  std::once_flag stopped;
+
+  status open_links(link_context& context, const coordinator_config& config);
+  void stop();
+};
+
+status coordinator_service::impl::open_links(link_context& context, const coordinator_config& config) {
+  link_options out;
+  out.kind = link_kind::publisher;
+  out.address = config.events;
+  out.bind = true;
+  out.name = "coordinator";
+  auto published = link::open(context, out, [](const std::string&, envelope) {});
+  if (!published) return fail(published.error());
+  events = std::move(*published);
+  link_options in = out;
+  in.kind = link_kind::router;
+  in.address = config.bind;
+  auto bound = link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
+    if (!ready->load(std::memory_order_acquire)) return;
+    if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
+      taken->waiting.fetch_sub(1, std::memory_order_relaxed);
+      return;
+    }
+    caf::anon_send(to, std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
+  });
+  if (!bound) return fail(bound.error());
+  gateway = std::move(*bound);
+  return {};
+}
+
+void coordinator_service::impl::stop() {
+  std::call_once(stopped, [this] {
+    open->store(false, std::memory_order_release);
+    if (actor) caf::anon_send<caf::message_priority::high>(actor, stop_atom::value);
+    if (system) system->await_all_actors_done();
+    if (gateway) gateway->stop();
+    if (events) events->stop();
+    actor = nullptr;
+  });
+}
+
+result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context, coordinator_config config) {
+  if (auto ok = check_config(config); !ok) return fail(ok.error());
+  auto made = std::make_unique<impl>();
+  made->ports->records = std::make_unique<memory_journal>();
+  made->system.emplace(made->settings);
+  // The links exist before anything is sent: the actor only answers messages, and none is passed on before `open`.
+  auto* raw = made.get();
+  made->ports->send = [raw](const std::string& peer, const envelope& m) { return raw->gateway->send(peer, m); };
+  made->ports->publish = [raw](const envelope& m) { return raw->events->send({}, m); };
+  made->actor = made->system->spawn(coordinator, config, made->ports);
+  if (auto ok = made->open_links(context, config); !ok) {
+    made->stop();
+    return fail(ok.error());
+  }
+  made->open->store(true, std::memory_order_release);
+  return std::unique_ptr<coordinator_service>(new coordinator_service(std::move(made)));
+}
+
+coordinator_service::coordinator_service(std::unique_ptr<impl> made) : impl_(std::move(made)) {}
+coordinator_service::~coordinator_service() { stop(); }
+const std::string& coordinator_service::address() const noexcept { return impl_->gateway->address(); }
+const std::string& coordinator_service::events_address() const noexcept { return impl_->events->address(); }
+void coordinator_service::stop() { impl_->stop(); }
+
+}  // namespace ballast
