@@ -72,7 +72,7 @@ result<model_spec> read_model_spec(const settings& table) {
   spec.max_layers = number(table, "max_layers", 0, 1024);
   status shape_ok;
   if (spec.checkpoint.empty()) {
-    spec.seed = table.get("seed", std::uint64_t{0}, 0, ~std::uint64_t{0});
+    spec.seed = table.get("seed", std::uint64_t{0}, 0, std::uint64_t{INT64_MAX});
     shape_ok = read_shape(table, spec.shape);
   } else {
     shape_ok = refuse_shape_keys(table);

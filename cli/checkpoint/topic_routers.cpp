@@ -97,10 +97,6 @@ status check_source(const topic_source& source, const policies::load_recording& 
                                         std::to_string(shape.layers) + " layers of " + std::to_string(shape.experts) +
                                         ": ask for a shape that the recording covers");
   }
-  if (source.topics == 0 || source.topics >= shape.hidden / 2) {
-    return fail(errc::does_not_fit, "topics must be between 1 and half of hidden (" + std::to_string(shape.hidden) +
-                                        "), not " + std::to_string(source.topics));
-  }
   return {};
 }
 
@@ -139,6 +135,10 @@ result<topic_routers> make_topic_routers(const topic_source& source, const gpu::
   if (!recording) return fail(recording.error());
   if (auto ok = check_source(source, *recording, shape); !ok) return fail(ok.error());
   const auto spans = choose_spans(*recording, source.topics);
+  if (spans.empty() || spans.size() > shape.hidden / 2) {
+    return fail(errc::does_not_fit, "topics must be between 1 and half of hidden (" + std::to_string(shape.hidden) +
+                                        "), not " + std::to_string(spans.size()));
+  }
   topic_routers made;
   made.traffic.topics = static_cast<std::uint32_t>(spans.size());
   made.traffic.hidden = shape.hidden;

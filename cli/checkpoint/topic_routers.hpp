@@ -13,7 +13,7 @@ namespace ballast {
 
 struct topic_source {
   std::string recording;      // file of recorded loads (policies/load_records.hpp)
-  std::uint32_t topics = 8;   // recorded intervals, spread over the recording; at most as many as it has
+  std::uint32_t topics = 32;  // recorded intervals, spread over the recording; at most as many as it has
 };
 
 struct topic_routers {
