@@ -1,6 +1,9 @@
 // Planning times at the size of a large deployment: 58 layers x 256 experts on 32 seats with 32 redundant experts a layer.
 #include <benchmark/benchmark.h>
 
+#include <map>
+
+#include "policies/waves.hpp"
 #include "tests/policies/shapes.hpp"
 
 namespace {
@@ -53,5 +56,34 @@ void place_after_drift(benchmark::State& state, double changed) {
 }
 BENCHMARK_CAPTURE(place_after_drift, a_fifth, 0.2)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(place_after_drift, everything, 1.0)->Unit(benchmark::kMillisecond);
+
+// From the placement for one load to that for another, altogether different one, with so many spare pages a seat. One wave
+// at a time: a plan of hundreds of waves is not held as a whole.
+void waves(benchmark::State& state, const char* policy) {
+  auto problem = problem_of(1);
+  for (auto& seat : problem.seats) seat.capacity.spare_pages = static_cast<std::uint32_t>(state.range(0));
+  const auto base = *place("incremental", problem);
+  problem.loads = policies::testing::skewed_loads(layers, experts, 2);
+  problem.current = base;
+  const auto target = *place(policy, problem);
+  std::map<seat_id, std::size_t> incoming;
+  double count = 0, copies = 0, busiest = 0;
+  for (auto _ : state) {
+    auto schedule = *wave_schedule::begin(base, target, problem.seats);
+    incoming.clear();
+    for (count = 0;; ++count) {
+      const auto wave = schedule.next();
+      if (!*wave) break;
+      for (const auto& t : (*wave)->adds) ++incoming[t.seat];
+    }
+    copies = static_cast<double>(schedule.copies());
+  }
+  for (const auto& [seat, adds] : incoming) busiest = std::max(busiest, static_cast<double>(adds));
+  state.counters["waves"] = count;
+  state.counters["copies"] = copies;
+  state.counters["busiest_seat"] = busiest;  // copies: with one spare page no plan has fewer waves
+}
+BENCHMARK_CAPTURE(waves, deepseek, "deepseek")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(waves, incremental, "incremental")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
 
 }  // namespace

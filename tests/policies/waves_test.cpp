@@ -182,6 +182,37 @@ TEST(plan_waves, brings_lost_experts_back_without_sources) {
   }
 }
 
+// The checker itself: every kind of damage to a sound plan is seen.
+TEST(wave_checker, sees_damaged_waves) {
+  std::size_t tried = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    rng random(seed);
+    const auto s = random_scene(random);
+    const auto plan = plan_waves(s.base, s.target, s.seats);
+    ASSERT_TRUE(plan);
+    if (plan->waves.empty() || plan->waves[0].adds.empty()) continue;
+    for (int kind = 0; kind < 7; ++kind) {
+      auto damaged = *plan;
+      auto& w = damaged.waves[0];
+      auto& t = w.adds[random() % w.adds.size()];
+      auto& row = w.after.layers[t.layer][t.expert];
+      switch (kind) {
+        case 0: t.slot = s.base.layers[t.layer][draw(random, 0, s.experts - 1)][0].slot + 100; break;
+        case 1: row.clear(); break;
+        case 2: t.sources.push_back(t.seat); break;
+        case 3: ++w.after.version; break;
+        case 4: row[0].share /= 2; break;
+        case 5: w.adds.push_back(t); break;
+        default: w.drops.push_back({t.layer, t.seat, t.slot}); break;
+      }
+      wave_checker checker(s.base, s.target, s.seats);
+      EXPECT_NE(run(damaged, checker), "") << "seed " << seed << ", kind " << kind;
+      ++tried;
+    }
+  }
+  EXPECT_GT(tried, 500U);
+}
+
 placement row_of(const std::vector<std::vector<std::pair<std::uint32_t, std::uint32_t>>>& experts) {
   placement p;
   p.layers.resize(1);
