@@ -1,0 +1,72 @@
+// `ballast serve`: coordinator and ranks in one process, the very same services that ballast-coordinator and ballast-agent
+// run, with tokens and weights over inproc.
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <ostream>
+
+#include "agent/agent.hpp"
+#include "cli/render/render.hpp"
+#include "cli/signals.hpp"
+#include "cli/verbs/verbs.hpp"
+#include "coordinator/service.hpp"
+#include "messages/log.hpp"
+
+namespace ballast::verbs {
+namespace {
+
+struct deployment {
+  coordinator_config coordinator;
+  agent_config agent;
+};
+
+result<deployment> read(const serve_options& options) {
+  auto coordinator = read_coordinator_config(options.config);
+  if (!coordinator) return fail(coordinator.error());
+  auto agent = read_agent_config(options.config);
+  if (!agent) return fail(agent.error());
+  deployment d{std::move(*coordinator), std::move(*agent)};
+  if (!options.listen.empty()) d.coordinator.bind = options.listen;
+  if (!options.events.empty()) d.coordinator.events = options.events;
+  if (!options.front_end.empty()) d.agent.front_end = options.front_end;
+  if (options.ranks != 0) d.agent.ranks = d.coordinator.initial_ranks = options.ranks;
+  // Everything is in one process: tokens and weights need no file and no port.
+  if (d.agent.data == agent_config{}.data) d.agent.data = fmt::format("inproc://ballast-{}-*", ::getpid());
+  if (d.agent.name.empty()) d.agent.name = "embedded";
+  if (d.agent.ranks < d.coordinator.initial_ranks) {
+    return fail(errc::does_not_fit,
+                fmt::format("{}: initial_ranks is {} but this process has {} ranks; raise [agent] ranks or lower it",
+                            options.config, d.coordinator.initial_ranks, d.agent.ranks));
+  }
+  return d;
+}
+
+}  // namespace
+
+status serve(const common_options& common, const serve_options& options, std::ostream& out) {
+  stop_signal stop;  // before the services' threads
+  auto read_in = read(options);
+  if (!read_in) return fail(read_in.error());
+  link_context context;
+  auto service = coordinator_service::start(context, read_in->coordinator);
+  if (!service) return fail(service.error());
+  read_in->agent.coordinator = (*service)->address();
+  auto ranks = agent::start(context, read_in->agent);
+  if (!ranks) return fail(ranks.error());
+  if (common.json) {
+    out << fmt::format("{{\"coordinator\":{},\"events\":{},\"front_end\":{},\"ranks\":{}}}\n", json::quoted((*service)->address()),
+                       json::quoted((*service)->events_address()), json::quoted((*ranks)->front_end()), read_in->agent.ranks);
+  } else {
+    out << fmt::format("serving: coordinator {}, events {}, clients {}, {} ranks\n", (*service)->address(),
+                       (*service)->events_address(), (*ranks)->front_end(), read_in->agent.ranks);
+  }
+  out << std::flush;
+  while (!stop.wait(std::chrono::milliseconds(500))) {
+    if (auto verdict = (*ranks)->verdict(); !verdict) return fail(verdict.error());
+  }
+  (*ranks)->stop();
+  (*service)->stop();
+  return {};
+}
+
+}  // namespace ballast::verbs
