@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that Ballast is built and tested with; does nothing when all are present.
-# This is the only place in the project that names packages.
+# `--runtime` installs only what the built programs need. This is the only place in the project that names packages.
 set -euo pipefail
 
+runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g)
 packages=(
   # tools
   cmake g++ ninja-build ccache
@@ -12,6 +13,11 @@ packages=(
   # the tests
   libgtest-dev libgmock-dev libbenchmark-dev python3 python3-zmq python3-msgpack
 )
+case ${1:-} in
+  "") ;;
+  --runtime) packages=("${runtime[@]}") ;;
+  *) echo "usage: deploy/install-deps.sh [--runtime]" >&2; exit 2 ;;
+esac
 
 missing=()
 for package in "${packages[@]}"; do
