@@ -93,7 +93,7 @@ TEST(pages, one_expert_may_lie_in_two_pages) {
 
 // A reader races with a page that is given back and filled with another expert, over and over.
 TEST(pages, a_reader_sees_whole_experts_or_none) {
-  constexpr std::size_t size = 1 << 16;
+  constexpr std::size_t size = 1 << 14;
   host_page_pool pool(size, 1);
   const auto sum = [&](int value) { return host::checksum_of(bytes(size, value)); };
   const std::uint64_t sums[] = {sum(0), sum(1)};
@@ -107,7 +107,7 @@ TEST(pages, a_reader_sees_whole_experts_or_none) {
         ++seen;
       }
   });
-  for (int i = 0; i < 200 || seen < 3; ++i) pool.give_back(resident(pool, {0, static_cast<std::uint32_t>(i % 2)}, i % 2));
+  for (int i = 0; seen < 20; ++i) pool.give_back(resident(pool, {0, static_cast<std::uint32_t>(i % 2)}, i % 2));
   stop = true;
   reader.join();
   EXPECT_EQ(pool.spare(), 1u);

@@ -252,6 +252,10 @@ status cluster::step_rank(std::uint32_t rank, step_t number, std::vector<std::ve
     mine.tokens[m] = static_cast<std::uint32_t>(hidden[m].size() / models_[m].shape.hidden);
   std::vector<step_header> all(comms_[rank]->members().size());
   if (auto ok = comms_[rank]->exchange_headers(mine, all); !ok) return ok;
+  return step_model(rank, number, hidden);
+}
+
+status cluster::step_model(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden) {
   for (model_index m = 0; m < models_.size(); ++m)
     if (auto ok = devices_[rank]->run_step(m, number, hidden[m], *routing_[rank][m], *comms_[rank], counts_[rank][m]); !ok)
       return ok;

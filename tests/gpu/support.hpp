@@ -60,6 +60,7 @@ class cluster {
   // One step of all ranks and models; hidden[rank][model] in place.
   std::vector<status> step(step_t number, std::vector<std::vector<std::vector<float>>>& hidden);
   status step_rank(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden);
+  status step_model(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden);  // headers exchanged already
 
  private:
   struct context_holder;
