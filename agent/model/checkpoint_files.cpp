@@ -131,7 +131,8 @@ result<stored_tensor> checkpoint_files::find(const std::string& name, std::uint3
   }
   const auto type = usable_dtype(entry.dtype);
   if (!type) {
-    return fail(errc::invalid_argument, (*file)->path() + ": tensor " + name + " has dtype " + entry.dtype.substr(0, 40) +
+    return fail(errc::invalid_argument, (*file)->path() + ": tensor " + name + " has dtype " +
+                                            entry.dtype.substr(0, 40) +
                                             ": use a checkpoint in BF16, F16, F32 or F8_E4M3");
   }
   return stored_tensor{*file, &entry, *type};

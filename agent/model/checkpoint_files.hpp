@@ -1,4 +1,5 @@
-// The tensors of a checkpoint folder, by name: one model.safetensors, or shards that model.safetensors.index.json lists.
+// The tensors of a checkpoint folder, by name: one model.safetensors, or shards that model.safetensors.index.json
+// lists.
 #pragma once
 
 #include <map>

@@ -27,8 +27,8 @@ struct dense_tensor_source {
 };
 
 struct layer_sources {
-  std::vector<dense_tensor_source> dense;              // in order of dense_layout
-  std::vector<std::vector<stored_tensor>> experts;     // [expert], in order of expert_layout
+  std::vector<dense_tensor_source> dense;           // in order of dense_layout
+  std::vector<std::vector<stored_tensor>> experts;  // [expert], in order of expert_layout
 };
 
 class checkpoint_model final : public model_source {
@@ -142,9 +142,9 @@ class checkpoint_model final : public model_source {
     for (const std::string& tensor : files.names()) {
       auto prefix = prefixes.upper_bound(tensor);
       if (prefix == prefixes.begin() || !tensor.starts_with(*--prefix) || consumed_.contains(tensor)) continue;
-      return fail(errc::invalid_argument, "tensor " + tensor + " is read by no kernel of this layout (" +
-                                              architecture_of(model_.layout) +
-                                              "): use the checkpoint without it; leaving it out would change the answers");
+      return fail(errc::invalid_argument,
+                  "tensor " + tensor + " is read by no kernel of this layout (" + architecture_of(model_.layout) +
+                      "): use the checkpoint without it; leaving it out would change the answers");
     }
     consumed_.clear();
     return {};
@@ -210,7 +210,7 @@ class checkpoint_model final : public model_source {
   std::string name_;
   hf_model model_;
   gpu::tensor_layout expert_, dense_;
-  std::size_t dense_block_ = 0;     // of dense tensors in f8
+  std::size_t dense_block_ = 0;  // of dense tensors in f8
   std::vector<layer_sources> layers_;
   std::set<std::string> consumed_;  // while binding
   std::string fingerprint_;
@@ -223,7 +223,8 @@ result<std::unique_ptr<model_source>> open_checkpoint_model(std::string name, co
   const std::string path = folder + "/config.json";
   const auto text = read_text_file(path, config_limit);
   if (!text) {
-    return fail(text.error().code, text.error().text + ": 'checkpoint' must name a folder with config.json and model-*.safetensors");
+    return fail(text.error().code,
+                text.error().text + ": 'checkpoint' must name a folder with config.json and model-*.safetensors");
   }
   auto config = read_hf_config(*text, path, max_layers);
   if (!config) return fail(config.error());

@@ -17,10 +17,20 @@ fingerprint_builder::fingerprint_builder(const gpu::moe_shape& shape) : state_(s
   if (state_->hash == nullptr) throw std::bad_alloc();
   XXH3_128bits_reset(state_->hash);
   // Field by field: the padding of a struct is not part of the model.
-  const std::array<std::uint32_t, 14> numbers{
-      shape.layers, shape.experts, shape.top_k, shape.hidden, shape.intermediate, shape.shared_intermediate, shape.groups,
-      shape.top_groups, static_cast<std::uint32_t>(shape.score), shape.renormalise, shape.router_bias,
-      static_cast<std::uint32_t>(shape.expert_type), shape.scale_block, 1 /* version of this recipe */};
+  const std::array<std::uint32_t, 14> numbers{shape.layers,
+                                              shape.experts,
+                                              shape.top_k,
+                                              shape.hidden,
+                                              shape.intermediate,
+                                              shape.shared_intermediate,
+                                              shape.groups,
+                                              shape.top_groups,
+                                              static_cast<std::uint32_t>(shape.score),
+                                              shape.renormalise,
+                                              shape.router_bias,
+                                              static_cast<std::uint32_t>(shape.expert_type),
+                                              shape.scale_block,
+                                              1 /* version of this recipe */};
   const std::array<float, 2> factors{shape.routed_scale, shape.norm_eps};
   add(numbers.data(), sizeof numbers);
   add(factors.data(), sizeof factors);

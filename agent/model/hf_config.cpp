@@ -165,7 +165,8 @@ void read_quantisation(config_reader& in, hf_model& model, const std::string& wh
   const bool square = block != nullptr && block->is_array() && block->size() == 2 && (*block)[0] == (*block)[1] &&
                       (*block)[0].is_number_unsigned() && (*block)[0] > 0 && (*block)[0] <= 65536;
   if (!square) {
-    return in.cannot_run("fp8 without a square 'weight_block_size' such as [128, 128]: use the block-scaled checkpoint");
+    return in.cannot_run(
+        "fp8 without a square 'weight_block_size' such as [128, 128]: use the block-scaled checkpoint");
   }
   model.shape.scale_block = (*block)[0].get<std::uint32_t>();
 }
@@ -185,9 +186,15 @@ result<hf_model> read_hf_config(const std::string& text, const std::string& wher
   model.shape.hidden = in.number("hidden_size");
   model.shape.norm_eps = in.real("rms_norm_eps", 1e-6f);
   switch (*layout) {
-    case hf_layout::qwen3_moe: read_qwen3(in, model); break;
-    case hf_layout::mixtral: read_mixtral(in, model); break;
-    case hf_layout::deepseek_v3: read_deepseek(in, model); break;
+    case hf_layout::qwen3_moe:
+      read_qwen3(in, model);
+      break;
+    case hf_layout::mixtral:
+      read_mixtral(in, model);
+      break;
+    case hf_layout::deepseek_v3:
+      read_deepseek(in, model);
+      break;
   }
   if (const std::string act = in.text("hidden_act", "silu"); act != "silu") {
     in.cannot_run("hidden_act '" + act + "' is not silu: no kernel computes it");

@@ -4,9 +4,10 @@
 namespace ballast {
 namespace {
 
-constexpr const char* shape_keys[] = {"layers", "experts", "top_k", "hidden", "intermediate", "shared_intermediate",
-                                      "groups", "top_groups", "scoring", "renormalise", "router_bias", "routed_scale",
-                                      "norm_eps", "dtype", "scale_block", "seed"};
+constexpr const char* shape_keys[] = {
+    "layers",   "experts",    "top_k",       "hidden",      "intermediate", "shared_intermediate",
+    "groups",   "top_groups", "scoring",     "renormalise", "router_bias",  "routed_scale",
+    "norm_eps", "dtype",      "scale_block", "seed"};
 
 std::uint32_t number(const settings& table, const char* key, std::uint32_t otherwise, std::uint32_t most) {
   return static_cast<std::uint32_t>(table.get(key, std::uint64_t{otherwise}, 0, most));
@@ -14,10 +15,14 @@ std::uint32_t number(const settings& table, const char* key, std::uint32_t other
 
 status read_dtype(const settings& table, gpu::dtype& out) {
   const std::string name = table.get("dtype", "bf16");
-  if (name == "f32") out = gpu::dtype::f32;
-  else if (name == "bf16") out = gpu::dtype::bf16;
-  else if (name == "f16") out = gpu::dtype::f16;
-  else if (name == "f8_e4m3") out = gpu::dtype::f8_e4m3;
+  if (name == "f32")
+    out = gpu::dtype::f32;
+  else if (name == "bf16")
+    out = gpu::dtype::bf16;
+  else if (name == "f16")
+    out = gpu::dtype::f16;
+  else if (name == "f8_e4m3")
+    out = gpu::dtype::f8_e4m3;
   else {
     return fail(errc::invalid_argument,
                 table.where() + ": dtype = \"" + name + "\" is none of \"f32\", \"bf16\", \"f16\", \"f8_e4m3\"");
@@ -56,9 +61,10 @@ status read_shape(const settings& table, gpu::moe_shape& shape) {
 status refuse_shape_keys(const settings& table) {
   for (const char* key : shape_keys) {
     if (!table.has(key)) continue;
-    return fail(errc::invalid_argument, table.where() + ": '" + key +
-                                            "' does not go with 'checkpoint': the checkpoint's config.json has it; remove '" +
-                                            key + "' or 'checkpoint'");
+    return fail(errc::invalid_argument,
+                table.where() + ": '" + key +
+                    "' does not go with 'checkpoint': the checkpoint's config.json has it; remove '" + key +
+                    "' or 'checkpoint'");
   }
   return {};
 }

@@ -104,9 +104,15 @@ void encode(std::span<const float> values, gpu::dtype type, std::span<std::byte>
     }
   };
   switch (type) {
-    case gpu::dtype::f32: std::memcpy(out, values.data(), values.size_bytes()); break;
-    case gpu::dtype::bf16: put_half(to_bf16); break;
-    case gpu::dtype::f16: put_half(to_f16); break;
+    case gpu::dtype::f32:
+      std::memcpy(out, values.data(), values.size_bytes());
+      break;
+    case gpu::dtype::bf16:
+      put_half(to_bf16);
+      break;
+    case gpu::dtype::f16:
+      put_half(to_f16);
+      break;
     case gpu::dtype::f8_e4m3:
       for (const float value : values) *out++ = std::byte{to_f8_e4m3(value)};
       break;
@@ -124,9 +130,15 @@ void decode(std::span<const std::byte> stored, gpu::dtype type, std::span<float>
     }
   };
   switch (type) {
-    case gpu::dtype::f32: std::memcpy(values.data(), in, values.size_bytes()); break;
-    case gpu::dtype::bf16: get_half(from_bf16); break;
-    case gpu::dtype::f16: get_half(from_f16); break;
+    case gpu::dtype::f32:
+      std::memcpy(values.data(), in, values.size_bytes());
+      break;
+    case gpu::dtype::bf16:
+      get_half(from_bf16);
+      break;
+    case gpu::dtype::f16:
+      get_half(from_f16);
+      break;
     case gpu::dtype::f8_e4m3:
       for (float& value : values) value = from_f8_e4m3(std::to_integer<std::uint8_t>(*in++));
       break;

@@ -1,5 +1,5 @@
-// The number formats weights are stored in, and f8 block quantisation. Rounding is to nearest even, so that equal inputs
-// give equal bytes on every machine. Pure functions, any thread.
+// The number formats weights are stored in, and f8 block quantisation. Rounding is to nearest even, so that equal
+// inputs give equal bytes on every machine. Pure functions, any thread.
 #pragma once
 
 #include <cstddef>

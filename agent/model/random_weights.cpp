@@ -14,8 +14,7 @@ constexpr std::uint64_t golden = 0x9e3779b97f4a7c15ULL;
 
 }  // namespace
 
-random_values::random_values(std::uint64_t seed, random_stream stream) noexcept
-    : key_(scramble(seed + golden)) {
+random_values::random_values(std::uint64_t seed, random_stream stream) noexcept : key_(scramble(seed + golden)) {
   key_ = scramble(key_ ^ ((std::uint64_t{stream.kind} << 32) | stream.layer));
   key_ = scramble(key_ ^ (stream.item * golden));
 }

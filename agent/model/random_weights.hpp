@@ -1,5 +1,5 @@
-// Numbers from a seed by position: value i of stream s is a function of (seed, s, i) alone, so that any part of a model can
-// be made by itself, on any machine, with the same bits (integers and exact scalings only, no libm).
+// Numbers from a seed by position: value i of stream s is a function of (seed, s, i) alone, so that any part of a model
+// can be made by itself, on any machine, with the same bits (integers and exact scalings only, no libm).
 #pragma once
 
 #include <cstdint>

@@ -21,8 +21,9 @@ constexpr const char* fetch_again = ": the file is truncated or damaged, copy or
 // Bits of one element; none for a dtype this program has never heard of (it may be in the file, but cannot be used).
 std::optional<std::uint64_t> bits_of(const std::string& dtype) {
   static const std::map<std::string, std::uint64_t, std::less<>> known{
-      {"F4", 4},    {"BOOL", 8},    {"U8", 8},   {"I8", 8},   {"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"I16", 16}, {"U16", 16},
-      {"F16", 16},  {"BF16", 16},   {"I32", 32}, {"U32", 32}, {"F32", 32},    {"I64", 64},    {"U64", 64},    {"F64", 64}, {"C64", 64}};
+      {"F4", 4},      {"BOOL", 8}, {"U8", 8},   {"I8", 8},   {"F8_E4M3", 8}, {"F8_E5M2", 8},
+      {"F8_E8M0", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16}, {"BF16", 16},   {"I32", 32},
+      {"U32", 32},    {"F32", 32}, {"I64", 64}, {"U64", 64}, {"F64", 64},    {"C64", 64}};
   const auto it = known.find(dtype);
   if (it == known.end()) return std::nullopt;
   return it->second;
@@ -42,7 +43,8 @@ std::optional<tensor_entry> read_entry(const json& value) {
   const auto dtype = value.find("dtype");
   const auto shape = value.find("shape");
   const auto offsets = value.find("data_offsets");
-  if (dtype == value.end() || shape == value.end() || offsets == value.end() || !dtype->is_string()) return std::nullopt;
+  if (dtype == value.end() || shape == value.end() || offsets == value.end() || !dtype->is_string())
+    return std::nullopt;
   tensor_entry entry;
   entry.dtype = dtype->get<std::string>();
   std::vector<std::uint64_t> range;
@@ -122,8 +124,8 @@ status safetensors_file::read_header() {
                                        " has no proper dtype, shape and data_offsets" + fetch_again);
     }
     if (entry->begin > entry->end || entry->end > size_ - data_at_) {
-      return fail(errc::corrupt, path_ + ": tensor " + name.substr(0, 200) + " at [" + std::to_string(entry->begin) + ", " +
-                                     std::to_string(entry->end) + ") is not inside the " +
+      return fail(errc::corrupt, path_ + ": tensor " + name.substr(0, 200) + " at [" + std::to_string(entry->begin) +
+                                     ", " + std::to_string(entry->end) + ") is not inside the " +
                                      std::to_string(size_ - data_at_) + " bytes of data" + fetch_again);
     }
     if (!length_fits(*entry)) {
@@ -146,9 +148,9 @@ status safetensors_file::check_cover() const {
   std::uint64_t covered = 0;
   for (const item* tensor : by_offset) {
     if (tensor->second.begin != covered) {
-      return fail(errc::corrupt, path_ + ": tensor " + tensor->first.substr(0, 200) +
-                                     (tensor->second.begin < covered ? " overlaps another" : " leaves a gap before it") +
-                                     fetch_again);
+      return fail(errc::corrupt,
+                  path_ + ": tensor " + tensor->first.substr(0, 200) +
+                      (tensor->second.begin < covered ? " overlaps another" : " leaves a gap before it") + fetch_again);
     }
     covered = tensor->second.end;
   }

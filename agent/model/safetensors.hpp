@@ -14,20 +14,20 @@
 namespace ballast {
 
 struct tensor_entry {
-  std::string dtype;                  // as the file says: "BF16"
+  std::string dtype;  // as the file says: "BF16"
   std::vector<std::uint64_t> shape;
-  std::uint64_t begin = 0, end = 0;   // offsets into the data
+  std::uint64_t begin = 0, end = 0;  // offsets into the data
 };
 
-// Nothing in the header is trusted: its length is limited, every tensor must lie inside the file, be as long as its dtype
-// and shape say, overlap no other and leave no gap, and the last one must end where the file ends.
-// Threads: const functions from any. Spans live as long as the object.
+// Nothing in the header is trusted: its length is limited, every tensor must lie inside the file, be as long as its
+// dtype and shape say, overlap no other and leave no gap, and the last one must end where the file ends. Threads: const
+// functions from any. Spans live as long as the object.
 class safetensors_file {
  public:
   static constexpr std::uint64_t header_limit = 100'000'000;
 
-  // Errors: not_found, io, malformed (a header that does not parse), corrupt (sizes and offsets that contradict each other:
-  // truncated or damaged).
+  // Errors: not_found, io, malformed (a header that does not parse), corrupt (sizes and offsets that contradict each
+  // other: truncated or damaged).
   static result<std::shared_ptr<const safetensors_file>> open(const std::string& path);
   ~safetensors_file();
   safetensors_file(const safetensors_file&) = delete;

@@ -12,7 +12,17 @@ namespace ballast {
 namespace {
 
 // Kinds of random streams. Their numbers are part of what a seed means: never renumber.
-enum stream_kind : std::uint32_t { k_norm = 1, k_router, k_bias, k_shared_gate, k_shared_up, k_shared_down, k_gate, k_up, k_down };
+enum stream_kind : std::uint32_t {
+  k_norm = 1,
+  k_router,
+  k_bias,
+  k_shared_gate,
+  k_shared_up,
+  k_shared_down,
+  k_gate,
+  k_up,
+  k_down
+};
 
 // What SwiGLU makes of two normal inputs has a root mean square of 0.6.
 constexpr float swiglu_size = 0.6f;
@@ -28,7 +38,11 @@ struct recipe {
 class seeded_model final : public model_source {
  public:
   seeded_model(std::string name, std::uint64_t seed, const gpu::moe_shape& shape, const seeded_options& options)
-      : name_(std::move(name)), seed_(seed), shape_(shape), options_(options), expert_(gpu::expert_layout(shape)),
+      : name_(std::move(name)),
+        seed_(seed),
+        shape_(shape),
+        options_(options),
+        expert_(gpu::expert_layout(shape)),
         dense_(gpu::dense_layout(shape)) {
     fingerprint_builder made(shape_);
     made.add(&seed_, sizeof seed_);
@@ -82,8 +96,8 @@ class seeded_model final : public model_source {
     std::memcpy(out + slot.offset, values.data(), values.size() * sizeof(float));
   }
 
-  void fill_expert(std::uint32_t layer, std::uint32_t expert, stream_kind kind, const std::string& name, float deviation,
-                   std::span<std::byte> out) const {
+  void fill_expert(std::uint32_t layer, std::uint32_t expert, stream_kind kind, const std::string& name,
+                   float deviation, std::span<std::byte> out) const {
     const gpu::tensor_slot& slot = *expert_.find(name);
     std::vector<float> values(std::size_t{slot.rows} * slot.cols);
     random_values(seed_, {kind, layer, expert}).fill_normal(values, deviation);

@@ -15,7 +15,8 @@
 namespace ballast {
 namespace {
 
-// What a layer adds to a token when topics must outlast many decode steps: the same experts add the same vector each step.
+// What a layer adds to a token when topics must outlast many decode steps: the same experts add the same vector each
+// step.
 constexpr float topic_expert_gain = 0.002f;
 constexpr std::uint32_t leading_stream = 104;  // part of what a seed means
 
@@ -57,8 +58,8 @@ planned_tensor plan_tensor(std::string name, gpu::dtype type, std::vector<std::u
 }
 
 // A shared expert's tensor in f8, and its scales.
-void plan_quantised(const shared_content& of, std::uint32_t layer, const gpu::tensor_slot& slot, const std::string& name,
-                    std::vector<planned_tensor>& out) {
+void plan_quantised(const shared_content& of, std::uint32_t layer, const gpu::tensor_slot& slot,
+                    const std::string& name, std::vector<planned_tensor>& out) {
   const std::size_t block = of->shape.scale_block;
   auto weight = plan_tensor(name, gpu::dtype::f8_e4m3, {slot.rows, slot.cols});
   auto scale = plan_tensor(name + "_scale_inv", gpu::dtype::f32, {blocks(slot.rows, block), blocks(slot.cols, block)});
@@ -109,7 +110,8 @@ void plan_experts(const shared_content& of, std::uint32_t layer, std::uint32_t d
                   std::vector<planned_tensor>& out) {
   for (std::uint32_t number = 0; number < of->shape.experts; ++number) {
     for (const gpu::tensor_slot& slot : of->expert.tensors) {
-      auto tensor = plan_tensor(expert_tensor(of->layout, decoder_layer, number, slot.name), slot.type, {slot.rows, slot.cols});
+      auto tensor =
+          plan_tensor(expert_tensor(of->layout, decoder_layer, number, slot.name), slot.type, {slot.rows, slot.cols});
       tensor.fill = [of, layer, number, slot](std::span<std::byte> bytes) -> status {
         if (auto ok = of->load_bundle(layer, number); !ok) return ok;
         std::memcpy(bytes.data(), of->bundle.data() + slot.offset, bytes.size());
@@ -124,14 +126,14 @@ void plan_experts(const shared_content& of, std::uint32_t layer, std::uint32_t d
 void plan_leading(const shared_content& of, std::uint64_t seed, std::vector<planned_tensor>& out) {
   const gpu::dtype type = dense_type(of->shape.expert_type);
   const std::uint64_t width = of->shape.hidden, inner = of->shape.intermediate;
-  const std::pair<const char*, std::vector<std::uint64_t>> parts[] = {
-      {"post_attention_layernorm.weight", {width}},
-      {"mlp.gate_proj.weight", {inner, width}},
-      {"mlp.up_proj.weight", {inner, width}},
-      {"mlp.down_proj.weight", {width, inner}}};
+  const std::pair<const char*, std::vector<std::uint64_t>> parts[] = {{"post_attention_layernorm.weight", {width}},
+                                                                      {"mlp.gate_proj.weight", {inner, width}},
+                                                                      {"mlp.up_proj.weight", {inner, width}},
+                                                                      {"mlp.down_proj.weight", {width, inner}}};
   for (std::uint32_t layer = 0; layer < leading_dense_layers(of->layout); ++layer) {
     for (std::uint32_t part = 0; part < std::size(parts); ++part) {
-      auto tensor = plan_tensor("model.layers." + std::to_string(layer) + "." + parts[part].first, type, parts[part].second);
+      auto tensor =
+          plan_tensor("model.layers." + std::to_string(layer) + "." + parts[part].first, type, parts[part].second);
       tensor.fill = [seed, layer, part, type](std::span<std::byte> bytes) -> status {
         std::vector<float> values(bytes.size() / size_of(type));
         random_values(seed, {leading_stream, layer, part}).fill_normal(values, 0.02f);

@@ -22,7 +22,8 @@ status check_layout(hf_layout layout, const gpu::moe_shape& shape) {
   if (layout == hf_layout::deepseek_v3) {
     if (!shape.router_bias) return refuse("router_bias must be true");
     if (shape.shared_intermediate % shape.intermediate != 0) {
-      return refuse("shared_intermediate must be a multiple of intermediate (" + std::to_string(shape.intermediate) + ")");
+      return refuse("shared_intermediate must be a multiple of intermediate (" + std::to_string(shape.intermediate) +
+                    ")");
     }
     return {};
   }
@@ -45,21 +46,31 @@ std::string write_hf_config(hf_layout layout, const gpu::moe_shape& shape) {
               {"rms_norm_eps", shape.norm_eps},
               {"torch_dtype", torch_name(shape.expert_type)}};
   if (layout == hf_layout::qwen3_moe) {
-    config.update({{"num_experts", shape.experts}, {"moe_intermediate_size", shape.intermediate},
-                   {"norm_topk_prob", shape.renormalise}, {"decoder_sparse_step", 1}, {"mlp_only_layers", json::array()}});
+    config.update({{"num_experts", shape.experts},
+                   {"moe_intermediate_size", shape.intermediate},
+                   {"norm_topk_prob", shape.renormalise},
+                   {"decoder_sparse_step", 1},
+                   {"mlp_only_layers", json::array()}});
   } else if (layout == hf_layout::mixtral) {
     config.update({{"num_local_experts", shape.experts}, {"intermediate_size", shape.intermediate}});
   } else {
-    config.update({{"n_routed_experts", shape.experts}, {"moe_intermediate_size", shape.intermediate},
+    config.update({{"n_routed_experts", shape.experts},
+                   {"moe_intermediate_size", shape.intermediate},
                    {"n_shared_experts", shape.shared_intermediate / shape.intermediate},
-                   {"n_group", shape.groups}, {"topk_group", shape.top_groups},
-                   {"routed_scaling_factor", shape.routed_scale}, {"norm_topk_prob", shape.renormalise},
+                   {"n_group", shape.groups},
+                   {"topk_group", shape.top_groups},
+                   {"routed_scaling_factor", shape.routed_scale},
+                   {"norm_topk_prob", shape.renormalise},
                    {"scoring_func", shape.score == gpu::scoring::sigmoid ? "sigmoid" : "softmax"},
-                   {"topk_method", "noaux_tc"}, {"moe_layer_freq", 1},
-                   {"first_k_dense_replace", leading_dense_layers(layout)}, {"intermediate_size", shape.intermediate}});
+                   {"topk_method", "noaux_tc"},
+                   {"moe_layer_freq", 1},
+                   {"first_k_dense_replace", leading_dense_layers(layout)},
+                   {"intermediate_size", shape.intermediate}});
   }
   if (shape.expert_type == gpu::dtype::f8_e4m3) {
-    config["quantization_config"] = {{"quant_method", "fp8"}, {"fmt", "e4m3"}, {"activation_scheme", "dynamic"},
+    config["quantization_config"] = {{"quant_method", "fp8"},
+                                     {"fmt", "e4m3"},
+                                     {"activation_scheme", "dynamic"},
                                      {"weight_block_size", {shape.scale_block, shape.scale_block}}};
   }
   return config.dump(2) + "\n";

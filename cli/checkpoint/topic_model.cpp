@@ -69,9 +69,8 @@ std::uint32_t topic_of_mix(const std::vector<double>& mix, double at) {
 status save_topics(const topic_traffic& traffic, const std::string& folder) {
   const std::string path = folder + file_name;
   if (auto ok = check(traffic, path); !ok) return ok;
-  const json object{{"format", format_name},          {"version", 1},
-                    {"topics", traffic.topics},       {"hidden", traffic.hidden},
-                    {"seed", traffic.seed},           {"signal", traffic.signal},
+  const json object{{"format", format_name},          {"version", 1},         {"topics", traffic.topics},
+                    {"hidden", traffic.hidden},       {"seed", traffic.seed}, {"signal", traffic.signal},
                     {"recording", traffic.recording}, {"mix", traffic.mix}};
   std::ofstream out(path, std::ios::binary | std::ios::trunc);
   out << object.dump(1) << '\n' << std::flush;

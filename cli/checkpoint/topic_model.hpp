@@ -1,8 +1,8 @@
 // Traffic whose expert loads follow a recording: requests carry topics, the routers of the checkpoint prefer experts by
 // topic, and the mix of topics follows the recording. Loads come from the inputs alone, never from a clock.
 //
-// A topic is one recorded interval. A token of topic t is sqrt(hidden) * (a u_t + b n): u_t are orthonormal directions, n is
-// a direction of its own for each token, a^2 + b^2 = 1. See docs/MODELS.md for the routers' side.
+// A topic is one recorded interval. A token of topic t is sqrt(hidden) * (a u_t + b n): u_t are orthonormal directions,
+// n is a direction of its own for each token, a^2 + b^2 = 1. See docs/MODELS.md for the routers' side.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ class topic_inputs {
   explicit topic_inputs(topic_traffic traffic);  // a traffic that save_topics or load_topics accepted
   const topic_traffic& traffic() const noexcept { return traffic_; }
 
-  // The topic of the request-th request when the traffic stands at `position`. Any run of neighbouring requests is divided
-  // over the topics nearly as the mix says.
+  // The topic of the request-th request when the traffic stands at `position`. Any run of neighbouring requests is
+  // divided over the topics nearly as the mix says.
   std::uint32_t topic_of(double position, std::uint64_t request) const;
   // Hidden states [tokens][hidden] of one request, root mean square 1. A function of the arguments alone.
   std::vector<float> hidden(std::uint64_t client_seed, std::uint64_t request, std::uint32_t topic,

@@ -88,7 +88,8 @@ std::vector<std::vector<double>> preferences(const policies::load_recording& rec
   return all;
 }
 
-status check_source(const topic_source& source, const policies::load_recording& recording, const gpu::moe_shape& shape) {
+status check_source(const topic_source& source, const policies::load_recording& recording,
+                    const gpu::moe_shape& shape) {
   const auto layers = recording.records.front().tokens.size();
   const auto experts = recording.records.front().tokens.front().size();
   const std::string made = std::to_string(layers) + " layers of " + std::to_string(experts) + " experts";

@@ -21,8 +21,8 @@ struct topic_routers {
   std::vector<std::vector<float>> rows;  // [layer][expert * hidden + i]: the router, for norm weights of 1
 };
 
-// Errors: those of reading the recording; does_not_fit (fewer layers than the shape, another number of experts, topics and
-// hidden that do not go together).
+// Errors: those of reading the recording; does_not_fit (fewer layers than the shape, another number of experts, topics
+// and hidden that do not go together).
 result<topic_routers> make_topic_routers(const topic_source& source, const gpu::moe_shape& shape, std::uint64_t seed);
 
 // Chances, one an expert, that sum to k, are at most `most`, and are otherwise in proportion to `loads`.

@@ -15,7 +15,8 @@ inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return sum;
 }
 
-// A vector of length 1 from values [first, first + size), at right angles to all of `others` (orthonormal, fewer than size).
+// A vector of length 1 from values [first, first + size), at right angles to all of `others` (orthonormal, fewer than
+// size).
 inline std::vector<double> random_direction(const random_values& values, std::uint64_t first, std::uint32_t size,
                                             const std::vector<std::vector<double>>& others) {
   std::vector<double> made(size);

@@ -44,12 +44,12 @@ class checkpoint_refusal : public ::testing::Test {
 TEST_F(checkpoint_refusal, any_missing_tensor_is_named) {
   write(hf_layout::deepseek_v3, gpu::dtype::f8_e4m3);
   const std::string whole = test::read_bytes(folder_.file(test::index_file));
-  for (const char* name : {"model.layers.2.mlp.experts.5.up_proj.weight", "model.layers.1.mlp.experts.0.gate_proj.weight",
-                           "model.layers.2.mlp.experts.3.down_proj.weight_scale_inv", "model.layers.1.mlp.gate.weight",
-                           "model.layers.1.mlp.gate.e_score_correction_bias",
-                           "model.layers.2.mlp.shared_experts.up_proj.weight",
-                           "model.layers.2.mlp.shared_experts.up_proj.weight_scale_inv",
-                           "model.layers.2.post_attention_layernorm.weight"}) {
+  for (const char* name :
+       {"model.layers.2.mlp.experts.5.up_proj.weight", "model.layers.1.mlp.experts.0.gate_proj.weight",
+        "model.layers.2.mlp.experts.3.down_proj.weight_scale_inv", "model.layers.1.mlp.gate.weight",
+        "model.layers.1.mlp.gate.e_score_correction_bias", "model.layers.2.mlp.shared_experts.up_proj.weight",
+        "model.layers.2.mlp.shared_experts.up_proj.weight_scale_inv",
+        "model.layers.2.post_attention_layernorm.weight"}) {
     edit_index([&](json& map) { ASSERT_EQ(map.erase(name), 1u) << name; });
     expect_refused(errc::not_found, {name, "missing", test::index_file, "copy or download"});
     test::write_bytes(folder_.file(test::index_file), whole);

@@ -66,11 +66,11 @@ std::string case_name(const ::testing::TestParamInfo<round_trip::ParamType>& inf
   constexpr const char* types[] = {"f32", "bf16", "f16", "f8_e4m3"};
   return std::string(to_string(std::get<0>(info.param))) + "_" + types[static_cast<int>(std::get<1>(info.param))];
 }
-INSTANTIATE_TEST_SUITE_P(checkpoints, round_trip,
-                         ::testing::Combine(::testing::Values(hf_layout::qwen3_moe, hf_layout::mixtral, hf_layout::deepseek_v3),
-                                            ::testing::Values(gpu::dtype::f32, gpu::dtype::bf16, gpu::dtype::f16,
-                                                              gpu::dtype::f8_e4m3)),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(
+    checkpoints, round_trip,
+    ::testing::Combine(::testing::Values(hf_layout::qwen3_moe, hf_layout::mixtral, hf_layout::deepseek_v3),
+                       ::testing::Values(gpu::dtype::f32, gpu::dtype::bf16, gpu::dtype::f16, gpu::dtype::f8_e4m3)),
+    case_name);
 
 class checkpoint : public ::testing::Test {
  protected:

@@ -39,8 +39,10 @@ result<hf_model> read(const json& config, std::uint32_t max_layers = 0) {
 }
 
 void expect_refused(json config, const std::string& key, const json& value, errc code, const std::string& naming) {
-  if (value.is_discarded()) config.erase(key);
-  else config[key] = value;
+  if (value.is_discarded())
+    config.erase(key);
+  else
+    config[key] = value;
   const auto model = read(config);
   ASSERT_FALSE(model) << key;
   EXPECT_EQ(model.error().code, code) << model.error().text;

@@ -1,10 +1,9 @@
-#include "cli/checkpoint/topic_model.hpp"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
+#include "cli/checkpoint/topic_model.hpp"
 #include "cli/checkpoint/topic_routers.hpp"
 #include "tests/model/checkpoint_fixture.hpp"
 
