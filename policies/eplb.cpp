@@ -17,8 +17,8 @@ ids by_weight_descending(const std::vector<double>& weights) {
   return order;
 }
 
-// Items to packs of equal size, heaviest first, each to the lightest pack with room. Returns the pack of each item; items
-// of a pack keep the order in which they came to it in `members`.
+// Items to packs of equal size, heaviest first, each to the lightest pack with room. Returns the pack of each item;
+// items of a pack keep the order in which they came to it in `members`.
 std::vector<ids> pack_evenly(const std::vector<double>& weights, std::uint32_t packs) {
   const auto size = weights.size() / packs;
   std::vector<ids> members(packs);
@@ -60,8 +60,13 @@ ids replicate(const std::vector<double>& weights, std::size_t replicas, std::siz
 class seat_packer {
  public:
   seat_packer(const std::vector<double>& weights, const ids& physical, const std::vector<eplb_seat>& seats)
-      : weights_(weights), physical_(physical), seats_(seats), count_(weights.size(), 0), load_(seats.size(), 0.0),
-        experts_(seats.size()), holds_(seats.size() * weights.size(), false) {
+      : weights_(weights),
+        physical_(physical),
+        seats_(seats),
+        count_(weights.size(), 0),
+        load_(seats.size(), 0.0),
+        experts_(seats.size()),
+        holds_(seats.size() * weights.size(), false) {
     for (const auto e : physical) ++count_[e];
     equal_speed_ = std::all_of(seats.begin(), seats.end(), [&](const auto& s) { return s.speed == seats[0].speed; });
   }
@@ -76,8 +81,10 @@ class seat_packer {
     for (std::size_t i = 0; i < order.size(); ++i) {
       const auto expert = physical_[order[i]];
       const auto best = one_each ? i : lightest(expert, share[order[i]]);
-      if (best < seats_.size()) put(best, expert, share[order[i]]);
-      else mend(expert, share[order[i]]);
+      if (best < seats_.size())
+        put(best, expert, share[order[i]]);
+      else
+        mend(expert, share[order[i]]);
     }
     return std::move(experts_);
   }
@@ -101,7 +108,8 @@ class seat_packer {
     return best;
   }
 
-  // Every seat with room holds the expert already: make room where it is missing by handing one of that seat's experts on.
+  // Every seat with room holds the expert already: make room where it is missing by handing one of that seat's experts
+  // on.
   void mend(std::uint32_t expert, double weight) {
     for (std::size_t open = 0; open < seats_.size(); ++open) {
       if (!room(open)) continue;

@@ -21,8 +21,8 @@ bool eplb_hierarchical(std::uint32_t experts, std::uint32_t groups, const std::v
 std::vector<std::vector<std::uint32_t>> eplb_layer(const std::vector<double>& weights, std::uint32_t groups,
                                                    const std::vector<eplb_seat>& seats);
 
-// The form in which the heuristic is published: logical expert of each physical one, GPU-major. `replicas` is a multiple
-// of `gpus`, `gpus` of `nodes`.
+// The form in which the heuristic is published: logical expert of each physical one, GPU-major. `replicas` is a
+// multiple of `gpus`, `gpus` of `nodes`.
 std::vector<std::uint32_t> eplb_physical_to_logical(const std::vector<double>& weights, std::uint32_t replicas,
                                                     std::uint32_t groups, std::uint32_t nodes, std::uint32_t gpus);
 

@@ -12,9 +12,7 @@ constexpr std::uint32_t none = ~0U;
 constexpr double least_gain = 5e-4;  // of the average: changes that gain less in the end are not worth a copy
 
 // How much the other holders of an expert gain when one of its n copies goes.
-double spill(const layer_state& layer, std::uint32_t expert) {
-  return layer.each(expert) / (layer.copies(expert) - 1);
-}
+double spill(const layer_state& layer, std::uint32_t expert) { return layer.each(expert) / (layer.copies(expert) - 1); }
 
 // The seat with room where a load of the given size ends soonest and that lacks the expert.
 std::uint32_t soonest(const layer_state& layer, std::uint32_t expert, double load) {
@@ -48,7 +46,8 @@ copy_at least_missed(const layer_state& layer, std::uint32_t only_seat = none) {
     best.seat = only_seat;
     if (only_seat != none) continue;
     const auto& seats = layer.holders(e);
-    best.seat = *std::max_element(seats.begin(), seats.end(), [&](auto a, auto b) { return layer.time(a) < layer.time(b); });
+    best.seat =
+        *std::max_element(seats.begin(), seats.end(), [&](auto a, auto b) { return layer.time(a) < layer.time(b); });
   }
   return best;
 }
@@ -164,7 +163,11 @@ struct change {
 class change_finder {
  public:
   change_finder(const layer_state& layer, const search_limits& limits)
-      : layer_(layer), limits_(limits), seats_(layer.seats()), goal_(layer.ideal() * limits.target), delta_(seats_.size()) {}
+      : layer_(layer),
+        limits_(limits),
+        seats_(layer.seats()),
+        goal_(layer.ideal() * limits.target),
+        delta_(seats_.size()) {}
 
   std::optional<change> best_at(std::uint32_t from) {
     from_ = from;
@@ -176,7 +179,8 @@ class change_finder {
     }
     std::stable_sort(colder_.begin(), colder_.end(), [&](auto a, auto b) { return layer_.time(a) < layer_.time(b); });
     for (const auto e : layer_.on(from)) {
-      if (limits_.may_shrink && layer_.weight(e) > 0 && layer_.copies(e) > 1) try_many({change::drop, e, from, none, none, 0});
+      if (limits_.may_shrink && layer_.weight(e) > 0 && layer_.copies(e) > 1)
+        try_many({change::drop, e, from, none, none, 0});
     }
     for (const auto q : colder_) {
       if (!can_beat(q, 1)) continue;
@@ -218,13 +222,16 @@ class change_finder {
     }
   }
 
-  // A copy of e, a further one or the one here, in place of a redundant f on q. Judged by the two seats first: few pass.
+  // A copy of e, a further one or the one here, in place of a redundant f on q. Judged by the two seats first: few
+  // pass.
   void try_in_place_of(std::uint32_t e, std::uint32_t q, std::uint32_t f) {
     const auto copies = static_cast<double>(layer_.copies(e));
     const double now = layer_.each(e), then = layer_.weight(e) / (copies + 1), gone = layer_.each(f);
-    if (promising({change::exchange, e, from_, q, f, 0}, now - then, then - gone)) try_many({change::exchange, e, from_, q, f, 0});
+    if (promising({change::exchange, e, from_, q, f, 0}, now - then, then - gone))
+      try_many({change::exchange, e, from_, q, f, 0});
     if (!limits_.may_shrink) return;
-    if (promising({change::replace, e, from_, q, f, 0}, now, now - gone)) try_many({change::replace, e, from_, q, f, 0});
+    if (promising({change::replace, e, from_, q, f, 0}, now, now - gone))
+      try_many({change::replace, e, from_, q, f, 0});
   }
   bool promising(const change& c, double less_here, double more_there) const {
     const double there = (layer_.load(c.to) + more_there) / seats_.speed[c.to];
@@ -296,8 +303,11 @@ class change_finder {
 };
 
 void apply(layer_state& layer, const change& c, bool back) {
-  const auto put = [&](std::uint32_t e, std::uint32_t s, bool in) { in != back ? layer.add(e, s) : layer.remove(e, s); };
-  const bool leaves = c.kind == change::drop || c.kind == change::replace || c.kind == change::move || c.kind == change::swap;
+  const auto put = [&](std::uint32_t e, std::uint32_t s, bool in) {
+    in != back ? layer.add(e, s) : layer.remove(e, s);
+  };
+  const bool leaves =
+      c.kind == change::drop || c.kind == change::replace || c.kind == change::move || c.kind == change::swap;
   if (leaves) put(c.expert, c.from, false);
   if (c.kind == change::exchange || c.kind == change::replace || c.kind == change::swap) put(c.other, c.to, false);
   if (c.kind != change::drop) put(c.expert, c.to, true);

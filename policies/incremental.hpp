@@ -17,10 +17,10 @@ void pack_fresh(layer_state& layer, std::size_t replicas_max);
 
 struct search_limits {
   std::size_t replicas_max = 0;
-  double target = 1.0;           // peak to average at which to stop
+  double target = 1.0;  // peak to average at which to stop
   std::size_t changes_max = 0;
-  bool copies_cost = true;       // false: nothing is there yet, so every change costs the same
-  bool may_shrink = true;        // give up redundant copies where that helps
+  bool copies_cost = true;  // false: nothing is there yet, so every change costs the same
+  bool may_shrink = true;   // give up redundant copies where that helps
 };
 
 // Each change lowers the slowest seat it touches: drop, move, add, exchange a redundant copy, swap. Picks what removes

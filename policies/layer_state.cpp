@@ -17,9 +17,15 @@ void erase_sorted(std::vector<std::uint32_t>& from, std::uint32_t value) {
 }  // namespace
 
 layer_state::layer_state(const std::vector<double>& weights, const seat_table& seats)
-    : weights_(&weights), seats_(&seats), holders_(weights.size()), on_(seats.size()),
-      holds_(seats.size() * weights.size()), load_(seats.size()), time_(seats.size()),
-      each_(weights), total_(std::accumulate(weights.begin(), weights.end(), 0.0)) {}
+    : weights_(&weights),
+      seats_(&seats),
+      holders_(weights.size()),
+      on_(seats.size()),
+      holds_(seats.size() * weights.size()),
+      load_(seats.size()),
+      time_(seats.size()),
+      each_(weights),
+      total_(std::accumulate(weights.begin(), weights.end(), 0.0)) {}
 
 void layer_state::spread(std::uint32_t expert, double sign) {
   if (holders_[expert].empty()) return;

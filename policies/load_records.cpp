@@ -32,7 +32,7 @@ struct load_record_reader::impl {
   line_reader lines;
   std::uint32_t max_layers = 0;
   load_meta meta;
-  std::uint32_t layers_in_file = 0;    // 0: not known yet
+  std::uint32_t layers_in_file = 0;  // 0: not known yet
   std::optional<std::uint32_t> redundant;
   std::optional<load_record> waiting;  // the first stats record, read by open()
   std::optional<error> failed;
@@ -40,7 +40,9 @@ struct load_record_reader::impl {
 
   explicit impl(line_reader from) : lines(std::move(from)) {}
 
-  tl::unexpected<error> bad(const std::string& what) const { return fail(errc::malformed, lines.where() + ": " + what); }
+  tl::unexpected<error> bad(const std::string& what) const {
+    return fail(errc::malformed, lines.where() + ": " + what);
+  }
 
   result<std::optional<load_record>> read();
   result<std::optional<load_record>> read_line();
@@ -53,13 +55,19 @@ struct load_record_reader::impl {
 status load_record_reader::impl::take_meta(const json& object) {
   load_meta seen;
   std::uint32_t layers = 0, redundant_here = 0;
-  for (const auto& [key, field] : {std::pair{"num_layers", &layers}, {"num_logical_experts", &seen.experts},
-                                   {"num_groups", &seen.groups}, {"top_k", &seen.top_k},
-                                   {"num_redundant_experts", &redundant_here}, {"num_ranks", &seen.ranks},
-                                   {"num_nodes", &seen.nodes}, {"steps_per_interval", &seen.steps_per_interval}}) {
-    if (!read_number(object, key, *field)) return bad(std::string(key) + " is not a whole number in 0.." + std::to_string(dimension_max));
+  for (const auto& [key, field] : {std::pair{"num_layers", &layers},
+                                   {"num_logical_experts", &seen.experts},
+                                   {"num_groups", &seen.groups},
+                                   {"top_k", &seen.top_k},
+                                   {"num_redundant_experts", &redundant_here},
+                                   {"num_ranks", &seen.ranks},
+                                   {"num_nodes", &seen.nodes},
+                                   {"steps_per_interval", &seen.steps_per_interval}}) {
+    if (!read_number(object, key, *field))
+      return bad(std::string(key) + " is not a whole number in 0.." + std::to_string(dimension_max));
   }
-  if (layers_in_file != 0 && ((layers != 0 && layers != layers_in_file) || (seen.experts != 0 && seen.experts != meta.experts))) {
+  if (layers_in_file != 0 &&
+      ((layers != 0 && layers != layers_in_file) || (seen.experts != 0 && seen.experts != meta.experts))) {
     return bad("a second eplb_load_meta with another shape; keep one model to a file");
   }
   if (const auto it = object.find("model"); it != object.end() && it->is_string()) seen.model = it->get<std::string>();
@@ -117,8 +125,8 @@ status load_record_reader::impl::take_row(const json& row, const json* map, std:
     }
     ids = &(*map)[layer];
   } else if (row.size() != meta.experts) {
-    return bad(at + " has " + shape_text(row.size(), "experts") + ", the recording has " + std::to_string(meta.experts) +
-               "; physical columns need p2l_map");
+    return bad(at + " has " + shape_text(row.size(), "experts") + ", the recording has " +
+               std::to_string(meta.experts) + "; physical columns need p2l_map");
   }
   out.assign(meta.experts, 0.0);
   for (std::size_t column = 0; column < row.size(); ++column) {
@@ -177,7 +185,8 @@ result<std::optional<load_record>> load_record_reader::impl::read_line() {
   const bool is_meta = *type == "eplb_load_meta", is_stats = *type == "eplb_load_stats";
   if (!is_meta && !is_stats) return std::optional<load_record>{};
   if (const auto version = object.find("version"); version != object.end() && *version != 1) {
-    return fail(errc::version_mismatch, lines.where() + ": record version " + version->dump() + "; this program reads version 1");
+    return fail(errc::version_mismatch,
+                lines.where() + ": record version " + version->dump() + "; this program reads version 1");
   }
   if (is_meta) {
     if (auto ok = take_meta(object); !ok) return fail(ok.error());

@@ -1,6 +1,7 @@
 // Reading recorded expert loads: JSON Lines, plain or gzip, as serving engines write them for offline planning. One
 // `eplb_load_meta` record (may be absent), then `eplb_load_stats` records; unknown record types are skipped.
-// Columns of `expert_load` are logical experts, or physical ones with `p2l_map`, which are then folded onto logical ones.
+// Columns of `expert_load` are logical experts, or physical ones with `p2l_map`, which are then folded onto logical
+// ones.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +38,8 @@ struct load_recording {
 };
 
 // One record at a time. Holds one line (at most 64 MiB) and one record, however long the file is. One thread.
-// Errors: io (cannot be read), malformed (file, line and what is wrong there), version_mismatch. After an error: no more.
+// Errors: io (cannot be read), malformed (file, line and what is wrong there), version_mismatch. After an error: no
+// more.
 class load_record_reader {
  public:
   // Reads up to the first stats record, so that meta() is complete. max_layers > 0 delivers only the first layers.

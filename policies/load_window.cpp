@@ -16,7 +16,9 @@ void accumulate(load_matrix& into, const load_matrix& tokens, double sign) {
 }  // namespace
 
 load_window::load_window(std::uint32_t layers, std::uint32_t experts, std::uint64_t window_size)
-    : layers_(layers), experts_(experts), window_size_(std::max<std::uint64_t>(window_size, 1)),
+    : layers_(layers),
+      experts_(experts),
+      window_size_(std::max<std::uint64_t>(window_size, 1)),
       totals_(layers, std::vector<double>(experts)) {}
 
 void load_window::set_active(const std::vector<seat_id>& seats) {
@@ -35,13 +37,15 @@ void load_window::reset(step_t from) {
 bool load_window::well_formed(step_t first_step, step_t last_step, const load_matrix& tokens) const {
   if (last_step < first_step || tokens.size() != layers_) return false;
   return std::all_of(tokens.begin(), tokens.end(), [&](const auto& row) {
-    return row.size() == experts_ && std::all_of(row.begin(), row.end(), [](double t) { return std::isfinite(t) && t >= 0; });
+    return row.size() == experts_ &&
+           std::all_of(row.begin(), row.end(), [](double t) { return std::isfinite(t) && t >= 0; });
   });
 }
 
 load_window::bucket* load_window::find(step_t last_step) {
   for (auto* buckets : {&counted_, &open_}) {
-    const auto at = std::lower_bound(buckets->begin(), buckets->end(), last_step, [](const auto& b, step_t s) { return b.last < s; });
+    const auto at = std::lower_bound(buckets->begin(), buckets->end(), last_step,
+                                     [](const auto& b, step_t s) { return b.last < s; });
     if (at != buckets->end() && at->last == last_step) return &*at;
   }
   return nullptr;
@@ -55,7 +59,8 @@ load_window::verdict load_window::add(seat_id seat, step_t first_step, step_t la
     const bool late = !counted_.empty() && last_step < counted_.back().last;
     if (late && counted_.back().last - first_step + 1 > window_size_) return verdict::outdated;
     auto& buckets = late ? counted_ : open_;
-    const auto at = std::lower_bound(buckets.begin(), buckets.end(), last_step, [](const auto& o, step_t s) { return o.last < s; });
+    const auto at =
+        std::lower_bound(buckets.begin(), buckets.end(), last_step, [](const auto& o, step_t s) { return o.last < s; });
     b = &*buckets.insert(at, {first_step, last_step, {}, active_, load_matrix(layers_, std::vector<double>(experts_))});
   }
   if (!b->reported.insert(seat).second) return verdict::repeated;

@@ -11,10 +11,10 @@
 namespace ballast::policies {
 
 // Summaries of the same last step form a bucket. A bucket counts once every seat that was active when it was opened has
-// reported, or a later bucket counts, or too many are open. Order does not matter; a summary that is late is added to its
-// bucket while that is in the window; a repeated or older one changes nothing.
-// Bounds: at most open_max buckets that do not count yet (the oldest then counts as it is); those that count cover at most
-// window_size steps, or are a single one. A bucket holds layers * experts numbers.
+// reported, or a later bucket counts, or too many are open. Order does not matter; a summary that is late is added to
+// its bucket while that is in the window; a repeated or older one changes nothing. Bounds: at most open_max buckets
+// that do not count yet (the oldest then counts as it is); those that count cover at most window_size steps, or are a
+// single one. A bucket holds layers * experts numbers.
 class load_window {
  public:
   static constexpr std::size_t open_max = 8;

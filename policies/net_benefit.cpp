@@ -21,7 +21,8 @@ benefit_answer net_benefit(const benefit_question& q) {
   benefit_answer out;
   const double horizon_seconds = static_cast<double>(q.horizon_steps) * q.step_seconds;
   const double copying_seconds = static_cast<double>(q.pages) * std::max(0.0, q.seconds_per_page);
-  const double copying = horizon_seconds > 0 ? std::min(1.0, copying_seconds / horizon_seconds) : 0;  // part of the horizon
+  const double copying =
+      horizon_seconds > 0 ? std::min(1.0, copying_seconds / horizon_seconds) : 0;  // part of the horizon
   const double saved = q.imbalance_before > 0 ? q.imbalance_share * (1 - q.imbalance_after / q.imbalance_before) : 0;
   out.gain = saved > 0 ? saved * (1 - copying) : saved;
   out.cost = copying * std::max(0.0, q.slowdown);

@@ -8,15 +8,15 @@ namespace ballast::policies {
 
 struct benefit_question {
   double imbalance_before = 1, imbalance_after = 1;  // mean over layers, the current and the planned placement
-  double imbalance_share = 1;       // part of a step that grows with the imbalance, 0 to 1
-  double step_seconds = 0;          // measured; 0: not known yet
-  std::uint64_t horizon_steps = 0;  // for how long the plan is expected to hold
-  std::uint64_t pages = 0;          // copies to make, on the busiest receiver (waves run side by side on the others)
-  double seconds_per_page = 0;      // measured, from staged to verified
-  double slowdown = 0;              // how much longer a step takes while copies are under way: 0.1 = 10 %
-  double hysteresis = 0.2;          // gain must exceed the cost by this part of it, unless `was_paying`
-  double least_gain = 0.002;        // of the step time; below it nothing is moved
-  bool was_paying = false;          // the last answer for this model, which the same figures shall not flip
+  double imbalance_share = 1;                        // part of a step that grows with the imbalance, 0 to 1
+  double step_seconds = 0;                           // measured; 0: not known yet
+  std::uint64_t horizon_steps = 0;                   // for how long the plan is expected to hold
+  std::uint64_t pages = 0;      // copies to make, on the busiest receiver (waves run side by side on the others)
+  double seconds_per_page = 0;  // measured, from staged to verified
+  double slowdown = 0;          // how much longer a step takes while copies are under way: 0.1 = 10 %
+  double hysteresis = 0.2;      // gain must exceed the cost by this part of it, unless `was_paying`
+  double least_gain = 0.002;    // of the step time; below it nothing is moved
+  bool was_paying = false;      // the last answer for this model, which the same figures shall not flip
 };
 
 struct benefit_answer {
@@ -25,8 +25,8 @@ struct benefit_answer {
   std::string text;           // one line: "rebalance skipped: gain 0.8 % < cost 1.1 % over 3000 steps"
 };
 
-// Step time goes with the peak, so balancing saves imbalance_share * (1 - after / before) of it, from when the copies are
-// made to the end of the horizon. Without measured times the cost is taken as 0 and only least_gain decides.
+// Step time goes with the peak, so balancing saves imbalance_share * (1 - after / before) of it, from when the copies
+// are made to the end of the horizon. Without measured times the cost is taken as 0 and only least_gain decides.
 benefit_answer net_benefit(const benefit_question& q);
 
 }  // namespace ballast::policies

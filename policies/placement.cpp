@@ -21,35 +21,41 @@ struct prepared {
   const placement_problem& problem;
   std::vector<seat_info> seats;  // by id
   seat_table table;
-  std::size_t replicas = 0;      // a layer, redundant ones included
+  std::size_t replicas = 0;  // a layer, redundant ones included
   std::vector<std::vector<double>> weights;
 
   std::uint32_t index(seat_id seat) const {
-    const auto at = std::lower_bound(seats.begin(), seats.end(), seat, [](const auto& s, seat_id id) { return s.seat < id; });
+    const auto at =
+        std::lower_bound(seats.begin(), seats.end(), seat, [](const auto& s, seat_id id) { return s.seat < id; });
     return at != seats.end() && at->seat == seat ? static_cast<std::uint32_t>(at - seats.begin()) : none;
   }
 };
 
-tl::unexpected<error> bad(const std::string& text) { return fail(errc::invalid_argument, "placement problem: " + text); }
+tl::unexpected<error> bad(const std::string& text) {
+  return fail(errc::invalid_argument, "placement problem: " + text);
+}
 
 status check_loads(const placement_problem& problem) {
   if (!problem.loads.empty() && problem.loads.size() != problem.layers) {
-    return bad("loads of " + std::to_string(problem.loads.size()) + " layers for a model of " + std::to_string(problem.layers));
+    return bad("loads of " + std::to_string(problem.loads.size()) + " layers for a model of " +
+               std::to_string(problem.layers));
   }
   for (std::size_t layer = 0; layer < problem.loads.size(); ++layer) {
     const auto& row = problem.loads[layer];
     if (row.size() != problem.experts) {
-      return bad("loads of layer " + std::to_string(layer) + " name " + std::to_string(row.size()) + " experts, the model has " +
-                 std::to_string(problem.experts));
+      return bad("loads of layer " + std::to_string(layer) + " name " + std::to_string(row.size()) +
+                 " experts, the model has " + std::to_string(problem.experts));
     }
     for (std::size_t e = 0; e < row.size(); ++e) {
       if (!std::isfinite(row[e]) || row[e] < 0) {
-        return bad("load of layer " + std::to_string(layer) + ", expert " + std::to_string(e) + " is not a number >= 0");
+        return bad("load of layer " + std::to_string(layer) + ", expert " + std::to_string(e) +
+                   " is not a number >= 0");
       }
     }
   }
   if (!problem.current) return {};
-  if (problem.current->layers.size() != problem.layers) return bad("the current placement has another number of layers");
+  if (problem.current->layers.size() != problem.layers)
+    return bad("the current placement has another number of layers");
   for (const auto& layer : problem.current->layers) {
     if (layer.size() != problem.experts) return bad("the current placement has another number of experts");
   }
@@ -130,7 +136,8 @@ std::vector<eplb_seat> quotas(const prepared& p) {
     std::size_t best = seats.size();
     for (std::size_t s = 0; s < seats.size(); ++s) {
       if (seats[s].quota >= p.table.room[s]) continue;
-      if (best == seats.size() || (seats[s].quota + 1) / seats[s].speed < (seats[best].quota + 1) / seats[best].speed) best = s;
+      if (best == seats.size() || (seats[s].quota + 1) / seats[s].speed < (seats[best].quota + 1) / seats[best].speed)
+        best = s;
     }
     ++seats[best].quota;
   }

@@ -34,7 +34,8 @@ struct placement_problem {
 
 // Policies by name: "deepseek" (hierarchical when groups and nodes allow it, global otherwise), "incremental" (fewest
 // moves from `current` to `target_imbalance`). Errors: not_found (name; lists the names), does_not_fit (with the numbers).
-// The placement keeps the slot of every replica that stays; version is current's + 1, or 1.
+// The placement keeps the slot of every replica that stays; version is current's + 1, or 1. Tokens split evenly over the
+// replicas; a layer that `incremental` leaves alone keeps its shares.
 result<placement> place(const std::string& policy, const placement_problem& problem);
 std::vector<std::string> policy_names();
 
@@ -45,14 +46,16 @@ status validate(const placement& p, std::uint32_t layers, std::uint32_t experts,
                 bool at_rest = true);
 
 // Peak-to-average ratio (PAR) of rank load, per layer, then aggregated over layers. Load of an expert goes to its replicas
-// by share; loads are divided by speed.
+// by share; loads are divided by speed, and the average is what every seat would take if they all ended together. Replicas
+// on other seats do not count; a layer without load is balanced.
 struct imbalance_report {
   std::vector<double> layers;
   double mean = 1, max = 1, min = 1;
 };
 imbalance_report imbalance(const placement& p, const load_matrix& loads, const std::vector<seat_info>& seats);
 
-// The placement without the given seats: what is left after a loss, and which (layer, expert) have no replica any more.
+// The placement without the given seats: what is left after a loss (shares scaled to sum to 1 again, same version), and
+// which (layer, expert) have no replica any more.
 struct survivors {
   placement left;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> orphans;

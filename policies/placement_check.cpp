@@ -1,10 +1,10 @@
 // What makes a placement legal, how uneven its load is, and what is left of it without some seats.
+#include "policies/placement_check.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <unordered_map>
-
-#include "policies/placement_check.hpp"
 
 namespace ballast::policies {
 
@@ -28,7 +28,12 @@ tl::unexpected<error> illegal(const std::string& text) { return fail(errc::inval
 class layer_check {
  public:
   layer_check(const std::vector<seat_info>& seats, bool at_rest, bool all_covered)
-      : seats_(seats), at_rest_(at_rest), all_covered_(all_covered), index_(index_by_seat(seats)), used_(seats.size()), pages_(seats.size()) {}
+      : seats_(seats),
+        at_rest_(at_rest),
+        all_covered_(all_covered),
+        index_(index_by_seat(seats)),
+        used_(seats.size()),
+        pages_(seats.size()) {}
 
   status operator()(const layer_placement& layer, std::size_t number) {
     held_.assign(seats_.size(), 0);
@@ -40,9 +45,10 @@ class layer_check {
       const auto& room = seats_[s].capacity;
       const auto most = room.slots_per_layer + (at_rest_ ? 0 : room.spare_pages);
       if (held_[s] > most) {
-        return fail(errc::does_not_fit, "placement: layer " + std::to_string(number) + " has " + std::to_string(held_[s]) +
-                                            " replicas on seat " + std::to_string(index_of(seats_[s].seat)) +
-                                            ", which holds " + std::to_string(most));
+        return fail(errc::does_not_fit, "placement: layer " + std::to_string(number) + " has " +
+                                            std::to_string(held_[s]) + " replicas on seat " +
+                                            std::to_string(index_of(seats_[s].seat)) + ", which holds " +
+                                            std::to_string(most));
       }
       pages_[s] += held_[s];
     }
@@ -73,7 +79,8 @@ class layer_check {
       const auto found = index_.find(index_of(r.seat));
       if (found == index_.end()) return illegal(where() + " is not among the given seats");
       if (i > 0 && r.seat == replicas[i - 1].seat) return illegal(where() + " holds the expert twice");
-      if (i > 0 && r.seat < replicas[i - 1].seat) return illegal(where() + " is not in order; replicas are sorted by seat");
+      if (i > 0 && r.seat < replicas[i - 1].seat)
+        return illegal(where() + " is not in order; replicas are sorted by seat");
       auto& used = used_[found->second];
       if (r.slot >= used.size()) {
         return illegal(where() + ": slot " + std::to_string(r.slot) + " is outside its table of " +
@@ -107,8 +114,8 @@ status validate(const placement& p, std::uint32_t layers, std::uint32_t experts,
   return check_placement(p, layers, experts, seats, at_rest, true);
 }
 
-status check_placement(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
-                       bool at_rest, bool all_covered) {
+status check_placement(const placement& p, std::uint32_t layers, std::uint32_t experts,
+                       const std::vector<seat_info>& seats, bool at_rest, bool all_covered) {
   if (p.layers.size() != layers) {
     return illegal("has " + std::to_string(p.layers.size()) + " layers, the model " + std::to_string(layers));
   }
@@ -135,7 +142,8 @@ imbalance_report imbalance(const placement& p, const load_matrix& loads, const s
     const std::size_t experts = layer < loads.size() ? std::min(loads[layer].size(), p.layers[layer].size()) : 0;
     for (std::size_t e = 0; e < experts; ++e) {
       for (const auto& r : p.layers[layer][e]) {
-        if (const auto found = index.find(index_of(r.seat)); found != index.end()) carried[found->second] += loads[layer][e] * r.share;
+        if (const auto found = index.find(index_of(r.seat)); found != index.end())
+          carried[found->second] += loads[layer][e] * r.share;
       }
     }
     const double total = std::accumulate(carried.begin(), carried.end(), 0.0);
@@ -144,7 +152,8 @@ imbalance_report imbalance(const placement& p, const load_matrix& loads, const s
     report.layers.push_back(total > 0 ? std::max(1.0, peak * speed / total) : 1.0);
   }
   if (report.layers.empty()) return report;
-  report.mean = std::accumulate(report.layers.begin(), report.layers.end(), 0.0) / static_cast<double>(report.layers.size());
+  report.mean =
+      std::accumulate(report.layers.begin(), report.layers.end(), 0.0) / static_cast<double>(report.layers.size());
   report.max = *std::max_element(report.layers.begin(), report.layers.end());
   report.min = *std::min_element(report.layers.begin(), report.layers.end());
   return report;
@@ -156,7 +165,8 @@ survivors without_seats(const placement& p, const std::vector<seat_id>& gone) {
     for (std::uint32_t e = 0; e < out.left.layers[layer].size(); ++e) {
       auto& replicas = out.left.layers[layer][e];
       const auto before = replicas.size();
-      std::erase_if(replicas, [&](const replica& r) { return std::find(gone.begin(), gone.end(), r.seat) != gone.end(); });
+      std::erase_if(replicas,
+                    [&](const replica& r) { return std::find(gone.begin(), gone.end(), r.seat) != gone.end(); });
       if (replicas.empty()) out.orphans.emplace_back(layer, e);
       if (replicas.empty() || replicas.size() == before) continue;
       double sum = 0;

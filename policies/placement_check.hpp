@@ -6,7 +6,7 @@
 namespace ballast::policies {
 
 // `all_covered` false lets experts have no replica at all, as after a loss.
-status check_placement(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
-                       bool at_rest, bool all_covered);
+status check_placement(const placement& p, std::uint32_t layers, std::uint32_t experts,
+                       const std::vector<seat_info>& seats, bool at_rest, bool all_covered);
 
 }  // namespace ballast::policies

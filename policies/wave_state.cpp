@@ -16,10 +16,21 @@ wave_state::wave_state(const placement& base, const placement& target, const std
                        std::uint32_t adds_per_seat)
     : layers_(static_cast<std::uint32_t>(target.layers.size())),
       experts_(target.layers.empty() ? 0 : static_cast<std::uint32_t>(target.layers[0].size())),
-      seats_(static_cast<std::uint32_t>(seats.size())), adds_per_seat_(adds_per_seat), held_(std::size_t{layers_} * experts_),
-      wanted_(held_.size()), pending_on_(seats_), pending_of_(held_.size()), waiting_on_(seats_),
-      used_(std::size_t{seats_} * layers_), pages_(seats_), copies_(used_.size()), staged_(used_.size()), waiting_(seats_),
-      waiting_in_(used_.size()), may_stage_(seats_), chosen_of_(held_.size()) {
+      seats_(static_cast<std::uint32_t>(seats.size())),
+      adds_per_seat_(adds_per_seat),
+      held_(std::size_t{layers_} * experts_),
+      wanted_(held_.size()),
+      pending_on_(seats_),
+      pending_of_(held_.size()),
+      waiting_on_(seats_),
+      used_(std::size_t{seats_} * layers_),
+      pages_(seats_),
+      copies_(used_.size()),
+      staged_(used_.size()),
+      waiting_(seats_),
+      waiting_in_(used_.size()),
+      may_stage_(seats_),
+      chosen_of_(held_.size()) {
   std::map<seat_id, std::uint32_t> index;
   for (std::uint32_t s = 0; s < seats_; ++s) {
     const auto& room = seats[s].capacity;
@@ -51,10 +62,13 @@ void wave_state::find_work(const placement& target) {
       pending_on_[s].push_back(id);
       pending_of_[key].push_back(id);
     }
-    const bool somewhere_wanted = std::any_of(held_[key].begin(), held_[key].end(), [&](const auto& c) { return wanted(key, c.seat); });
+    const bool somewhere_wanted =
+        std::any_of(held_[key].begin(), held_[key].end(), [&](const auto& c) { return wanted(key, c.seat); });
     std::uint32_t keep = no_index;  // the one that holds the fort: where there is most room
     for (const auto& c : held_[key]) {
-      const auto spare = [&](std::uint32_t s) { return static_cast<std::int64_t>(pool_[s]) - static_cast<std::int64_t>(pages_[s]); };
+      const auto spare = [&](std::uint32_t s) {
+        return static_cast<std::int64_t>(pool_[s]) - static_cast<std::int64_t>(pages_[s]);
+      };
       if (!somewhere_wanted && (keep == no_index || spare(c.seat) > spare(keep))) keep = c.seat;
     }
     for (const auto& c : held_[key]) {
@@ -179,7 +193,8 @@ bool wave_state::close_cycle(std::vector<std::uint32_t>& path, std::uint32_t las
   if (!stageable(last)) return false;
   apply(last);
   path.push_back(last);
-  return std::all_of(path.begin(), path.end(), [&](auto id) { return settled(adds_[id].seat, layer_of(adds_[id].key)); });
+  return std::all_of(path.begin(), path.end(),
+                     [&](auto id) { return settled(adds_[id].seat, layer_of(adds_[id].key)); });
 }
 
 bool wave_state::try_chain(std::uint32_t first) {
@@ -201,8 +216,10 @@ bool wave_state::try_chain(std::uint32_t first) {
       break;
     }
   }
-  if (good) chosen_.insert(chosen_.end(), path.begin(), path.end());
-  else for (const auto a : path) undo(a);
+  if (good)
+    chosen_.insert(chosen_.end(), path.begin(), path.end());
+  else
+    for (const auto a : path) undo(a);
   return good;
 }
 
@@ -229,14 +246,17 @@ std::uint32_t wave_state::take_slot(std::uint32_t id) {
   const auto& a = adds_[id];
   auto& used = used_[cell(a.seat, layer_of(a.key))];
   auto slot = a.slot;
-  if (slot >= used.size() || used[slot]) slot = static_cast<std::uint32_t>(std::find(used.begin(), used.end(), false) - used.begin());
+  if (slot >= used.size() || used[slot])
+    slot = static_cast<std::uint32_t>(std::find(used.begin(), used.end(), false) - used.begin());
   used[slot] = true;
   return slot;
 }
 
 void wave_state::put_copy(std::uint32_t key, held_copy copy) {
   auto& copies = held_[key];
-  copies.insert(std::lower_bound(copies.begin(), copies.end(), copy.seat, [](const auto& c, auto s) { return c.seat < s; }), copy);
+  copies.insert(
+      std::lower_bound(copies.begin(), copies.end(), copy.seat, [](const auto& c, auto s) { return c.seat < s; }),
+      copy);
   ++pages_[copy.seat];
   ++copies_[cell(copy.seat, layer_of(key))];
 }
@@ -248,9 +268,12 @@ void wave_state::drop_copy(std::uint32_t key, std::uint32_t seat) {
   --pages_[seat];
   --copies_[cell(seat, layer_of(key))];
   auto& waiting = waiting_on_[seat];  // the counters went down when the drop was released
-  if (const auto at = std::lower_bound(waiting.begin(), waiting.end(), key); at != waiting.end() && *at == key) waiting.erase(at);
+  if (const auto at = std::lower_bound(waiting.begin(), waiting.end(), key); at != waiting.end() && *at == key)
+    waiting.erase(at);
 }
 
-std::vector<std::pair<std::uint32_t, std::uint32_t>> wave_state::take_free_drops() { return std::exchange(free_drops_, {}); }
+std::vector<std::pair<std::uint32_t, std::uint32_t>> wave_state::take_free_drops() {
+  return std::exchange(free_drops_, {});
+}
 
 }  // namespace ballast::policies

@@ -2,8 +2,9 @@
 // have to go, and how many pages and table entries are left. Private to policies/.
 //
 // A wave is put together from chains of adds. An add takes a page on its seat; if that leaves the seat without a spare
-// page while replicas there wait for their expert to appear elsewhere, the add of one of those belongs to the same wave,
-// and so on until a seat has room to spare or the chain comes back to where it was. So no seat is full between waves.
+// page while replicas there wait for their expert to appear elsewhere, the add of one of those belongs to the same
+// wave, and so on until a seat has room to spare or the chain comes back to where it was. So no seat is full between
+// waves.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +31,15 @@ struct pending_add {
 
 class wave_state {
  public:
-  wave_state(const placement& base, const placement& target, const std::vector<seat_info>& seats, std::uint32_t adds_per_seat);
+  wave_state(const placement& base, const placement& target, const std::vector<seat_info>& seats,
+             std::uint32_t adds_per_seat);
 
   void begin_wave();
-  bool try_chain(std::uint32_t add);   // adds it and what it needs to the wave, or nothing
-  bool try_single(std::uint32_t add);  // adds it alone, even if that fills the seat
+  bool try_chain(std::uint32_t add);    // adds it and what it needs to the wave, or nothing
+  bool try_single(std::uint32_t add);   // adds it alone, even if that fills the seat
   bool full(std::uint32_t seat) const;  // no page, or no entry in some layer, while replicas wait to leave
   const std::vector<std::uint32_t>& chosen() const { return chosen_; }
-  void end_wave();                     // forgets chosen adds and released copies; call after committing them to held()
+  void end_wave();  // forgets chosen adds and released copies; call after committing them to held()
 
   std::uint32_t layer_of(std::uint32_t key) const { return key / experts_; }
   std::uint32_t expert_of(std::uint32_t key) const { return key % experts_; }
@@ -72,22 +74,22 @@ class wave_state {
   std::uint32_t layers_ = 0, experts_ = 0, seats_ = 0, adds_per_seat_ = 0;
   std::vector<std::uint32_t> entries_;  // of a layer's table, by seat
   std::vector<std::uint64_t> pool_;
-  std::vector<std::vector<held_copy>> held_;              // by key
-  std::vector<std::vector<std::uint32_t>> wanted_;        // by key: seats of the target, sorted
+  std::vector<std::vector<held_copy>> held_;        // by key
+  std::vector<std::vector<std::uint32_t>> wanted_;  // by key: seats of the target, sorted
   std::vector<pending_add> adds_;
   std::vector<std::vector<std::uint32_t>> pending_on_, pending_of_;  // ids of adds, by seat and by key
-  std::vector<std::vector<std::uint32_t>> waiting_on_;    // by seat: keys whose only copies wait to leave
+  std::vector<std::vector<std::uint32_t>> waiting_on_;               // by seat: keys whose only copies wait to leave
   std::vector<std::pair<std::uint32_t, std::uint32_t>> free_drops_;
-  std::vector<std::vector<bool>> used_;                   // by cell: entries
+  std::vector<std::vector<bool>> used_;  // by cell: entries
   std::size_t pending_ = 0;
 
   // Now, and as they will be after the wave being put together.
   std::vector<std::uint64_t> pages_, pages_then_;
-  std::vector<std::uint32_t> copies_, copies_then_;          // by cell
-  std::vector<std::uint32_t> staged_;                        // by cell: adds of this wave
-  std::vector<std::uint32_t> waiting_, waiting_in_;          // by seat, by cell: waiting copies after the wave
-  std::vector<std::uint64_t> may_stage_;                     // by seat: adds that this wave still takes
-  std::vector<std::uint32_t> chosen_, chosen_of_;            // ids; by key: how many
+  std::vector<std::uint32_t> copies_, copies_then_;  // by cell
+  std::vector<std::uint32_t> staged_;                // by cell: adds of this wave
+  std::vector<std::uint32_t> waiting_, waiting_in_;  // by seat, by cell: waiting copies after the wave
+  std::vector<std::uint64_t> may_stage_;             // by seat: adds that this wave still takes
+  std::vector<std::uint32_t> chosen_, chosen_of_;    // ids; by key: how many
 };
 
 }  // namespace ballast::policies

@@ -70,7 +70,8 @@ void wave_schedule::impl::rewrite(std::uint32_t key) {
   auto& row = now.layers[state.layer_of(key)][state.expert_of(key)];
   row.clear();
   for (const auto& c : held) row.push_back({seats[c.seat].seat, c.slot, 1.0 / static_cast<double>(held.size())});
-  const bool arrived = std::equal(row.begin(), row.end(), goal.begin(), goal.end(), [](const auto& a, const auto& b) { return a.seat == b.seat; });
+  const bool arrived = std::equal(row.begin(), row.end(), goal.begin(), goal.end(),
+                                  [](const auto& a, const auto& b) { return a.seat == b.seat; });
   for (std::size_t i = 0; arrived && i < row.size(); ++i) row[i].share = goal[i].share;
 }
 
@@ -90,7 +91,8 @@ void wave_schedule::impl::choose_adds() {
     }
   }
   // The seat with most to come sets the number of waves.
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return state.pending_on(a).size() > state.pending_on(b).size(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto a, auto b) { return state.pending_on(a).size() > state.pending_on(b).size(); });
   for (const auto s : order) {
     std::size_t failures = 0;
     for (const auto id : state.pending_on(s)) {
@@ -133,7 +135,8 @@ std::vector<transfer> wave_schedule::impl::take_adds() {
     std::vector<std::uint32_t> from;
     for (const auto& c : state.held(a.key)) from.push_back(c.seat);
     const auto far = [&](std::uint32_t s) { return seats[s].node != seats[a.seat].node; };
-    std::sort(from.begin(), from.end(), [&](auto x, auto y) { return std::tuple(far(x), sends[x], x) < std::tuple(far(y), sends[y], y); });
+    std::sort(from.begin(), from.end(),
+              [&](auto x, auto y) { return std::tuple(far(x), sends[x], x) < std::tuple(far(y), sends[y], y); });
     transfer t{state.layer_of(a.key), state.expert_of(a.key), seats[a.seat].seat, state.take_slot(id), {}};
     for (const auto s : from) t.sources.push_back(seats[s].seat);
     if (!from.empty()) {
@@ -176,7 +179,8 @@ tl::unexpected<error> wave_schedule::impl::stuck() const {
     return fail(errc::does_not_fit, "waves: " + std::to_string(state.pending()) + " copies cannot be brought; seat " +
                                         std::to_string(index_of(seats[s].seat)) + " awaits " +
                                         std::to_string(state.pending_on(s).size()) + " and has no free page (" +
-                                        std::to_string(seats[s].capacity.spare_pages) + " spare); give every seat a spare page");
+                                        std::to_string(seats[s].capacity.spare_pages) +
+                                        " spare); give every seat a spare page");
   }
   return fail(errc::does_not_fit, "waves: copies cannot be brought");
 }
@@ -196,7 +200,8 @@ result<std::optional<wave>> wave_schedule::impl::next() {
   out.drops = take_drops();
   for (const auto& t : out.adds) {
     const auto key = t.layer * static_cast<std::uint32_t>(target.layers[0].size()) + t.expert;
-    const auto at = std::lower_bound(seats.begin(), seats.end(), t.seat, [](const auto& s, seat_id id) { return s.seat < id; });
+    const auto at =
+        std::lower_bound(seats.begin(), seats.end(), t.seat, [](const auto& s, seat_id id) { return s.seat < id; });
     state.put_copy(key, {static_cast<std::uint32_t>(at - seats.begin()), t.slot});
     rewrite(key);
   }
@@ -212,8 +217,8 @@ wave_schedule::wave_schedule(wave_schedule&&) noexcept = default;
 wave_schedule& wave_schedule::operator=(wave_schedule&&) noexcept = default;
 wave_schedule::~wave_schedule() = default;
 
-result<wave_schedule> wave_schedule::begin(const placement& base, const placement& target, const std::vector<seat_info>& seats,
-                                           const wave_limits& limits) {
+result<wave_schedule> wave_schedule::begin(const placement& base, const placement& target,
+                                           const std::vector<seat_info>& seats, const wave_limits& limits) {
   auto sorted = sorted_by_id(seats);
   if (auto ok = check_input(base, target, sorted); !ok) return fail(ok.error());
   return wave_schedule(std::make_unique<impl>(base, target, std::move(sorted), limits));

@@ -71,9 +71,8 @@ TEST(load_records, reads_the_meta_record_and_logical_columns) {
 }
 
 TEST(load_records, folds_physical_columns_onto_logical_experts) {
-  const recording_file file(
-      {R"({"record_type":"eplb_load_meta","version":1,"num_layers":2,"num_redundant_experts":1})",
-       stats_line("[[1,2,3,4],[5,6,7,8]]", R"(,"p2l_map":[[0,1,2,0],[2,2,1,0]])")});
+  const recording_file file({R"({"record_type":"eplb_load_meta","version":1,"num_layers":2,"num_redundant_experts":1})",
+                             stats_line("[[1,2,3,4],[5,6,7,8]]", R"(,"p2l_map":[[0,1,2,0],[2,2,1,0]])")});
   const auto got = read_load_records(file.path());
   ASSERT_TRUE(got) << got.error().text;
   EXPECT_EQ(got->meta.experts, 3U);
@@ -147,7 +146,8 @@ TEST(load_records, refuses_files_that_are_missing_empty_or_cut_off) {
   EXPECT_THAT(read_error({}).text, HasSubstr("no eplb_load_stats"));
   std::vector<std::string> lines{meta_line};
   for (int i = 0; i < 2000; ++i) {
-    lines.push_back(stats_line("[[" + std::to_string(i * 7919 % 10007) + ",2,3],[4,5," + std::to_string(i * 31 % 977) + "]]"));
+    lines.push_back(
+        stats_line("[[" + std::to_string(i * 7919 % 10007) + ",2,3],[4,5," + std::to_string(i * 31 % 977) + "]]"));
   }
   const recording_file file(lines);
   file.compress();

@@ -114,16 +114,22 @@ TEST(load_window, forgets_on_reset_and_then_takes_only_what_is_newer) {
 TEST(load_window, gives_the_same_totals_for_any_order_within_reach) {
   std::mt19937_64 random(9);
   for (int round = 0; round < 300; ++round) {
-    struct summary { seat_id seat; step_t first; double value; };
+    struct summary {
+      seat_id seat;
+      step_t first;
+      double value;
+    };
     std::vector<summary> summaries;
     for (step_t s = 0; s < 40; s += 4) {
-      for (std::uint32_t seat = 0; seat < 3; ++seat) summaries.push_back({seat_id{seat}, s, static_cast<double>(random() % 100)});
+      for (std::uint32_t seat = 0; seat < 3; ++seat)
+        summaries.push_back({seat_id{seat}, s, static_cast<double>(random() % 100)});
     }
     std::map<step_t, double> by_step;
     for (const auto& s : summaries) by_step[s.first] += s.value;
     // Shuffled within reach: five buckets at a time, as many as the window holds; then each a second time.
     for (std::size_t i = 0; i < summaries.size(); i += 15) {
-      std::shuffle(summaries.begin() + static_cast<std::ptrdiff_t>(i), summaries.begin() + static_cast<std::ptrdiff_t>(std::min(i + 15, summaries.size())), random);
+      std::shuffle(summaries.begin() + static_cast<std::ptrdiff_t>(i),
+                   summaries.begin() + static_cast<std::ptrdiff_t>(std::min(i + 15, summaries.size())), random);
     }
     load_window w(2, 2, 20);
     w.set_active({seat_id{0}, seat_id{1}, seat_id{2}});

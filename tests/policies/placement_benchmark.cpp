@@ -1,4 +1,5 @@
-// Planning times at the size of a large deployment: 58 layers x 256 experts on 32 seats with 32 redundant experts a layer.
+// Planning times at the size of a large deployment: 58 layers x 256 experts on 32 seats with 32 redundant experts a
+// layer.
 #include <benchmark/benchmark.h>
 
 #include <map>
@@ -57,8 +58,8 @@ void place_after_drift(benchmark::State& state, double changed) {
 BENCHMARK_CAPTURE(place_after_drift, a_fifth, 0.2)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(place_after_drift, everything, 1.0)->Unit(benchmark::kMillisecond);
 
-// From the placement for one load to that for another, altogether different one, with so many spare pages a seat. One wave
-// at a time: a plan of hundreds of waves is not held as a whole.
+// From the placement for one load to that for another, altogether different one, with so many spare pages a seat. One
+// wave at a time: a plan of hundreds of waves is not held as a whole.
 void waves(benchmark::State& state, const char* policy) {
   auto problem = problem_of(1);
   for (auto& seat : problem.seats) seat.capacity.spare_pages = static_cast<std::uint32_t>(state.range(0));

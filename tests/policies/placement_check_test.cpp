@@ -14,7 +14,8 @@ using ::testing::HasSubstr;
 // Two layers, three experts, seats 0..2 with two slots and a spare page each; expert 1 is redundant.
 placement good() {
   placement p;
-  const layer_placement layer{{{seat_id{0}, 0, 1.0}}, {{seat_id{0}, 1, 0.25}, {seat_id{1}, 0, 0.75}}, {{seat_id{2}, 1, 1.0}}};
+  const layer_placement layer{
+      {{seat_id{0}, 0, 1.0}}, {{seat_id{0}, 1, 0.25}, {seat_id{1}, 0, 0.75}}, {{seat_id{2}, 1, 1.0}}};
   p.layers = {layer, layer};
   return p;
 }
@@ -28,21 +29,36 @@ TEST(validate, refuses_every_mutation_and_names_the_place) {
   const auto replica_at = [](placement& p, std::size_t e, std::size_t i) -> replica& { return p.layers[1][e][i]; };
   const std::vector<std::tuple<const char*, std::function<void(placement&)>, const char*>> mutations = {
       {"expert without replica", [](auto& p) { p.layers[1][2].clear(); }, "layer 1, expert 2 has no replica"},
-      {"twice on a seat", [](auto& p) { p.layers[1][1][1] = {seat_id{0}, 2, 0.75}; }, "layer 1, expert 1, seat 0 holds the expert twice"},
-      {"slot clash", [&](auto& p) { replica_at(p, 1, 0).slot = 0; }, "layer 1, expert 1, seat 0: slot 0 holds two experts"},
+      {"twice on a seat",
+       [](auto& p) {
+         p.layers[1][1][1] = {seat_id{0}, 2, 0.75};
+       },
+       "layer 1, expert 1, seat 0 holds the expert twice"},
+      {"slot clash", [&](auto& p) { replica_at(p, 1, 0).slot = 0; },
+       "layer 1, expert 1, seat 0: slot 0 holds two experts"},
       {"slot outside", [&](auto& p) { replica_at(p, 2, 0).slot = 3; }, "layer 1, expert 2, seat 2: slot 3 is outside"},
       {"share zero", [&](auto& p) { replica_at(p, 1, 0).share = 0; }, "share is not in (0, 1]"},
       {"share negative", [&](auto& p) { replica_at(p, 1, 0).share = -0.25; }, "share is not in (0, 1]"},
       {"share above one", [&](auto& p) { replica_at(p, 0, 0).share = 1.5; }, "share is not in (0, 1]"},
       {"share not a number", [&](auto& p) { replica_at(p, 0, 0).share = std::nan(""); }, "share is not in (0, 1]"},
-      {"shares short of one", [&](auto& p) { replica_at(p, 1, 1).share = 0.5; }, "layer 1, expert 1, seat 0 and its other replicas: shares do not sum"},
-      {"unknown seat", [&](auto& p) { replica_at(p, 2, 0).seat = seat_id{7}; }, "layer 1, expert 2, seat 7 is not among"},
+      {"shares short of one", [&](auto& p) { replica_at(p, 1, 1).share = 0.5; },
+       "layer 1, expert 1, seat 0 and its other replicas: shares do not sum"},
+      {"unknown seat", [&](auto& p) { replica_at(p, 2, 0).seat = seat_id{7}; },
+       "layer 1, expert 2, seat 7 is not among"},
       {"unsorted", [](auto& p) { std::swap(p.layers[1][1][0], p.layers[1][1][1]); }, "not in order"},
       {"layer missing", [](auto& p) { p.layers.pop_back(); }, "has 1 layers"},
       {"layer too many", [](auto& p) { p.layers.push_back(p.layers[0]); }, "has 3 layers"},
       {"expert missing", [](auto& p) { p.layers[1].pop_back(); }, "layer 1 has 2 experts"},
-      {"expert too many", [](auto& p) { p.layers[1].push_back({{seat_id{1}, 1, 1.0}}); }, "layer 1 has 4 experts"},
-      {"too many on a seat", [](auto& p) { p.layers[1][2] = {{seat_id{0}, 2, 1.0}}; }, "layer 1 has 3 replicas on seat 0, which holds 2"},
+      {"expert too many",
+       [](auto& p) {
+         p.layers[1].push_back({{seat_id{1}, 1, 1.0}});
+       },
+       "layer 1 has 4 experts"},
+      {"too many on a seat",
+       [](auto& p) {
+         p.layers[1][2] = {{seat_id{0}, 2, 1.0}};
+       },
+       "layer 1 has 3 replicas on seat 0, which holds 2"},
   };
   for (const auto& [name, mutate, text] : mutations) {
     auto p = good();
@@ -79,12 +95,24 @@ TEST(validate, refuses_random_damage) {
     auto& replicas = p.layers[random() % 3][random() % 12];
     auto& r = replicas[random() % replicas.size()];
     switch (random() % 6) {
-      case 0: replicas.erase(replicas.begin() + (&r - replicas.data())); break;  // a lost copy, or lost shares
-      case 1: r.seat = seat_id{static_cast<std::uint32_t>(3 + random() % 5)}; break;
-      case 2: r.slot = static_cast<std::uint32_t>(7 + random() % 100); break;
-      case 3: r.share *= 0.5; break;
-      case 4: replicas.push_back(r); break;
-      default: r.slot = (r.slot + 1 + static_cast<std::uint32_t>(random() % 5)) % 6; break;  // every slot is taken
+      case 0:
+        replicas.erase(replicas.begin() + (&r - replicas.data()));
+        break;  // a lost copy, or lost shares
+      case 1:
+        r.seat = seat_id{static_cast<std::uint32_t>(3 + random() % 5)};
+        break;
+      case 2:
+        r.slot = static_cast<std::uint32_t>(7 + random() % 100);
+        break;
+      case 3:
+        r.share *= 0.5;
+        break;
+      case 4:
+        replicas.push_back(r);
+        break;
+      default:
+        r.slot = (r.slot + 1 + static_cast<std::uint32_t>(random() % 5)) % 6;
+        break;  // every slot is taken
     }
     ASSERT_FALSE(validate(p, 3, 12, problem.seats)) << "round " << round;
   }

@@ -17,8 +17,8 @@ using namespace testing;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-placement_problem problem_of(std::uint32_t layers, std::uint32_t experts, std::uint32_t redundant, std::vector<seat_info> seats,
-                             std::uint64_t seed) {
+placement_problem problem_of(std::uint32_t layers, std::uint32_t experts, std::uint32_t redundant,
+                             std::vector<seat_info> seats, std::uint64_t seed) {
   placement_problem problem;
   problem.layers = layers;
   problem.experts = experts;
@@ -55,7 +55,8 @@ std::vector<seat_info> random_seats(std::mt19937_64& random, std::uint32_t exper
   while (seats.size() < least || usable < experts) {
     const auto slots = static_cast<std::uint32_t>(random() % 12);
     usable += std::min(slots, experts);
-    seats.push_back({seat_id{id}, static_cast<std::uint32_t>(random() % 3), 0.5 + static_cast<double>(random() % 4), {slots, 1}});
+    seats.push_back(
+        {seat_id{id}, static_cast<std::uint32_t>(random() % 3), 0.5 + static_cast<double>(random() % 4), {slots, 1}});
     id += static_cast<std::uint32_t>(1 + random() % 2);
   }
   return seats;
@@ -64,8 +65,10 @@ std::vector<seat_info> random_seats(std::mt19937_64& random, std::uint32_t exper
 TEST(eplb, gives_the_published_example) {
   const std::vector<double> first{90, 132, 40, 61, 104, 165, 39, 4, 73, 56, 183, 86};
   const std::vector<double> second{20, 107, 104, 64, 19, 197, 187, 157, 172, 86, 16, 27};
-  EXPECT_THAT(eplb_physical_to_logical(first, 16, 4, 2, 8), ElementsAre(5, 6, 5, 7, 8, 4, 3, 4, 10, 9, 10, 2, 0, 1, 11, 1));
-  EXPECT_THAT(eplb_physical_to_logical(second, 16, 4, 2, 8), ElementsAre(7, 10, 6, 8, 6, 11, 8, 9, 2, 4, 5, 1, 5, 0, 3, 1));
+  EXPECT_THAT(eplb_physical_to_logical(first, 16, 4, 2, 8),
+              ElementsAre(5, 6, 5, 7, 8, 4, 3, 4, 10, 9, 10, 2, 0, 1, 11, 1));
+  EXPECT_THAT(eplb_physical_to_logical(second, 16, 4, 2, 8),
+              ElementsAre(7, 10, 6, 8, 6, 11, 8, 9, 2, 4, 5, 1, 5, 0, 3, 1));
 }
 
 TEST(eplb, keeps_groups_on_one_node_only_where_nodes_are_equal) {
@@ -88,7 +91,8 @@ TEST(eplb, never_puts_an_expert_twice_on_a_seat) {
     std::vector<eplb_seat> seats(1 + random() % 6);
     std::uint32_t total = 0;
     for (auto& s : seats) {
-      s = {static_cast<std::uint32_t>(random() % (experts + 1)), static_cast<std::uint32_t>(random() % 2), 1.0 + static_cast<double>(random() % 2)};
+      s = {static_cast<std::uint32_t>(random() % (experts + 1)), static_cast<std::uint32_t>(random() % 2),
+           1.0 + static_cast<double>(random() % 2)};
       total += s.quota;
     }
     if (total < experts) continue;
@@ -110,7 +114,8 @@ TEST(eplb, never_puts_an_expert_twice_on_a_seat) {
 TEST(place, is_legal_for_any_shape_redundancy_speed_and_current) {
   std::mt19937_64 random(11);
   for (int round = 0; round < 1500; ++round) {
-    const auto layers = static_cast<std::uint32_t>(1 + random() % 3), experts = static_cast<std::uint32_t>(1 + random() % 24);
+    const auto layers = static_cast<std::uint32_t>(1 + random() % 3),
+               experts = static_cast<std::uint32_t>(1 + random() % 24);
     auto problem = problem_of(layers, experts, static_cast<std::uint32_t>(random() % 40), {}, random());
     problem.groups = static_cast<std::uint32_t>(1 + random() % 4);
     problem.seats = random_seats(random, experts);
@@ -191,14 +196,16 @@ TEST(place_incremental, is_never_worse_than_staying_put) {
   std::mt19937_64 random(17);
   for (int round = 0; round < 300; ++round) {
     const auto seats = static_cast<std::uint32_t>(2 + random() % 7);
-    auto problem = problem_of(2, 24, static_cast<std::uint32_t>(random() % 16), equal_seats(seats, 24 / seats + 2), random());
+    auto problem =
+        problem_of(2, 24, static_cast<std::uint32_t>(random() % 16), equal_seats(seats, 24 / seats + 2), random());
     problem.current = *place(random() % 2 == 0 ? "deepseek" : "incremental", problem);
     for (auto& expert : problem.current->layers[0]) {  // shares that no policy would choose
       if (expert.size() == 2) expert[0].share = 0.8, expert[1].share = 0.2;
     }
     problem.loads = skewed_loads(2, 24, random());
     const auto after = place("incremental", problem);
-    const auto was = imbalance(*problem.current, problem.loads, problem.seats), is = imbalance(*after, problem.loads, problem.seats);
+    const auto was = imbalance(*problem.current, problem.loads, problem.seats),
+               is = imbalance(*after, problem.loads, problem.seats);
     for (std::size_t l = 0; l < 2; ++l) EXPECT_LE(is.layers[l], was.layers[l] + 1e-9);
   }
 }
@@ -206,7 +213,8 @@ TEST(place_incremental, is_never_worse_than_staying_put) {
 TEST(place_incremental, leaves_layers_under_target_untouched) {
   auto problem = problem_of(4, 32, 8, equal_seats(4, 10), 31);
   problem.current = *place("incremental", problem);
-  for (auto& load : problem.loads[2]) load = std::floor(load * (1 + 0.5 * static_cast<double>(&load - problem.loads[2].data()) / 32));
+  for (auto& load : problem.loads[2])
+    load = std::floor(load * (1 + 0.5 * static_cast<double>(&load - problem.loads[2].data()) / 32));
   const auto after = place("incremental", problem);
   for (const auto l : {0U, 1U, 3U}) EXPECT_EQ(after->layers[l], problem.current->layers[l]);
 }
@@ -280,7 +288,8 @@ replay_result replay(const std::string& policy, const load_recording& recording,
       const auto count = static_cast<double>(intervals - 2);
       out.planned += imbalance(*p, problem.loads, seats).mean / count;
       out.next += imbalance(*p, interval(i + 1), seats).mean / count;
-      out.moved += static_cast<double>(copies_between(*problem.current, *p)) / (problem.layers * (problem.experts + redundant)) / count;
+      out.moved += static_cast<double>(copies_between(*problem.current, *p)) /
+                   (problem.layers * (problem.experts + redundant)) / count;
     }
     problem.current = *p;
   }

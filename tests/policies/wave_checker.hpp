@@ -1,5 +1,6 @@
-// An independent account of what waves do to pages and tables: I1 (every expert has a replica in every table), I2 (an entry
-// holds the expert that it is named for), I3 (nothing is written where a table in use points), and the pool's size.
+// An independent account of what waves do to pages and tables: I1 (every expert has a replica in every table), I2 (an
+// entry holds the expert that it is named for), I3 (nothing is written where a table in use points), and the pool's
+// size.
 #pragma once
 
 #include <algorithm>
@@ -38,8 +39,9 @@ class wave_checker {
     for (std::size_t l = 0; l < target_.layers.size(); ++l) {
       for (std::size_t e = 0; e < target_.layers[l].size(); ++e) {
         const auto &is = now_.layers[l][e], &goal = target_.layers[l][e];
-        const bool same = std::equal(is.begin(), is.end(), goal.begin(), goal.end(),
-                                     [](const auto& a, const auto& b) { return a.seat == b.seat && a.share == b.share; });
+        const bool same = std::equal(is.begin(), is.end(), goal.begin(), goal.end(), [](const auto& a, const auto& b) {
+          return a.seat == b.seat && a.share == b.share;
+        });
         if (!same) return at(l, e) + " did not arrive";
       }
     }
@@ -71,7 +73,8 @@ class wave_checker {
   std::string stage(const wave& w, const std::map<entry, std::uint32_t>& before) {
     for (const auto& t : w.adds) {
       const entry to{t.seat, t.layer, t.slot};
-      if (before.count(to) != 0 || content_.count(to) != 0) return at(t.layer, t.expert) + " is written over a page in use";
+      if (before.count(to) != 0 || content_.count(to) != 0)
+        return at(t.layer, t.expert) + " is written over a page in use";
       if (t.slot >= slot_entries(info_.at(t.seat).capacity)) return at(t.layer, t.expert) + " goes outside the table";
       if (holds(t.layer, t.expert, t.seat)) return at(t.layer, t.expert) + " is there already";
       content_[to] = t.expert;
@@ -99,9 +102,10 @@ class wave_checker {
     return {};
   }
 
-  // `after` is what was there, and the adds, without the drops; every table in use names right pages, and covers all that
-  // was ever covered.
-  std::string publish(const wave& w, const std::map<entry, std::uint32_t>& before, const std::map<entry, std::uint32_t>& after) {
+  // `after` is what was there, and the adds, without the drops; every table in use names right pages, and covers all
+  // that was ever covered.
+  std::string publish(const wave& w, const std::map<entry, std::uint32_t>& before,
+                      const std::map<entry, std::uint32_t>& after) {
     auto expected = before;
     for (const auto& d : w.drops) {
       if (expected.erase({d.seat, d.layer, d.slot}) == 0) return "drops what is not there";
@@ -110,7 +114,8 @@ class wave_checker {
     if (expected != after) return "the table is not what adds and drops make of it";
     for (const auto* table : {&before, &after}) {  // ranks may be one table behind
       for (const auto& [to, expert] : *table) {
-        if (const auto found = content_.find(to); found == content_.end() || found->second != expert) return "a table names a wrong page";
+        if (const auto found = content_.find(to); found == content_.end() || found->second != expert)
+          return "a table names a wrong page";
       }
     }
     for (std::size_t l = 0; l < now_.layers.size(); ++l) {
@@ -128,9 +133,11 @@ class wave_checker {
     for (std::size_t l = 0; l < after.layers.size(); ++l) {
       for (std::size_t e = 0; e < after.layers[l].size(); ++e) {
         const auto &is = after.layers[l][e], &goal = target_.layers[l][e];
-        const bool arrived = std::equal(is.begin(), is.end(), goal.begin(), goal.end(), [](const auto& a, const auto& b) { return a.seat == b.seat; });
+        const bool arrived = std::equal(is.begin(), is.end(), goal.begin(), goal.end(),
+                                        [](const auto& a, const auto& b) { return a.seat == b.seat; });
         for (std::size_t i = 0; i < is.size(); ++i) {
-          if (is[i].share != (arrived ? goal[i].share : 1.0 / static_cast<double>(is.size()))) return at(l, e) + " has odd shares";
+          if (is[i].share != (arrived ? goal[i].share : 1.0 / static_cast<double>(is.size())))
+            return at(l, e) + " has odd shares";
         }
       }
     }

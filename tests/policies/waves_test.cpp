@@ -21,8 +21,10 @@ std::uint32_t draw(rng& random, std::uint32_t least, std::uint32_t most) {
   return least + static_cast<std::uint32_t>(random() % (most - least + 1));
 }
 
-// Any legal placement on these seats: random places, slots and shares; `fill` of the free slots taken by redundant copies.
-placement random_placement(rng& random, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats, double fill) {
+// Any legal placement on these seats: random places, slots and shares; `fill` of the free slots taken by redundant
+// copies.
+placement random_placement(rng& random, std::uint32_t layers, std::uint32_t experts,
+                           const std::vector<seat_info>& seats, double fill) {
   placement p;
   p.version = random() % 100;
   p.layers.assign(layers, layer_placement(experts));
@@ -38,7 +40,8 @@ placement random_placement(rng& random, std::uint32_t layers, std::uint32_t expe
     const auto put = [&](std::uint32_t e) {
       std::vector<std::size_t> open;
       for (std::size_t s = 0; s < seats.size(); ++s) {
-        const bool there = std::any_of(layer[e].begin(), layer[e].end(), [&](const auto& r) { return r.seat == seats[s].seat; });
+        const bool there =
+            std::any_of(layer[e].begin(), layer[e].end(), [&](const auto& r) { return r.seat == seats[s].seat; });
         if (!slots[s].empty() && !there) open.push_back(s);
       }
       if (open.empty()) return;
@@ -49,11 +52,14 @@ placement random_placement(rng& random, std::uint32_t layers, std::uint32_t expe
     for (std::uint32_t e = 0; e < experts; ++e) put(e);
     std::size_t left = 0;
     for (const auto& s : slots) left += s.size();
-    for (auto extra = static_cast<std::size_t>(fill * static_cast<double>(left)); extra > 0; --extra) put(draw(random, 0, experts - 1));
+    for (auto extra = static_cast<std::size_t>(fill * static_cast<double>(left)); extra > 0; --extra)
+      put(draw(random, 0, experts - 1));
     for (auto& row : layer) {
       std::sort(row.begin(), row.end(), [](const auto& a, const auto& b) { return a.seat < b.seat; });
-      if (row.size() == 2) row[0].share = 0.25, row[1].share = 0.75;
-      else for (auto& r : row) r.share = 1.0 / static_cast<double>(row.size());
+      if (row.size() == 2)
+        row[0].share = 0.25, row[1].share = 0.75;
+      else
+        for (auto& r : row) r.share = 1.0 / static_cast<double>(row.size());
     }
   }
   return p;
@@ -197,13 +203,27 @@ TEST(wave_checker, sees_damaged_waves) {
       auto& t = w.adds[random() % w.adds.size()];
       auto& row = w.after.layers[t.layer][t.expert];
       switch (kind) {
-        case 0: t.slot = s.base.layers[t.layer][draw(random, 0, s.experts - 1)][0].slot + 100; break;
-        case 1: row.clear(); break;
-        case 2: t.sources.push_back(t.seat); break;
-        case 3: ++w.after.version; break;
-        case 4: row[0].share /= 2; break;
-        case 5: w.adds.push_back(t); break;
-        default: w.drops.push_back({t.layer, t.seat, t.slot}); break;
+        case 0:
+          t.slot = s.base.layers[t.layer][draw(random, 0, s.experts - 1)][0].slot + 100;
+          break;
+        case 1:
+          row.clear();
+          break;
+        case 2:
+          t.sources.push_back(t.seat);
+          break;
+        case 3:
+          ++w.after.version;
+          break;
+        case 4:
+          row[0].share /= 2;
+          break;
+        case 5:
+          w.adds.push_back(t);
+          break;
+        default:
+          w.drops.push_back({t.layer, t.seat, t.slot});
+          break;
       }
       wave_checker checker(s.base, s.target, s.seats);
       EXPECT_NE(run(damaged, checker), "") << "seed " << seed << ", kind " << kind;
@@ -218,13 +238,15 @@ placement row_of(const std::vector<std::vector<std::pair<std::uint32_t, std::uin
   p.layers.resize(1);
   for (const auto& row : experts) {
     p.layers[0].emplace_back();
-    for (const auto& [seat, slot] : row) p.layers[0].back().push_back({seat_id{seat}, slot, 1.0 / static_cast<double>(row.size())});
+    for (const auto& [seat, slot] : row)
+      p.layers[0].back().push_back({seat_id{seat}, slot, 1.0 / static_cast<double>(row.size())});
   }
   return p;
 }
 
 TEST(plan_waves, turns_a_ring_of_full_seats_in_one_wave) {
-  const auto plan = plan_waves(row_of({{{0, 0}}, {{1, 0}}, {{2, 0}}}), row_of({{{1, 0}}, {{2, 0}}, {{0, 0}}}), equal_seats(3, 1));
+  const auto plan =
+      plan_waves(row_of({{{0, 0}}, {{1, 0}}, {{2, 0}}}), row_of({{{1, 0}}, {{2, 0}}, {{0, 0}}}), equal_seats(3, 1));
   ASSERT_TRUE(plan);
   ASSERT_EQ(plan->waves.size(), 1U);
   EXPECT_EQ(plan->copies, 3U);
@@ -289,7 +311,8 @@ TEST(plan_waves, refuses_illegal_placements_and_what_no_page_is_spare_for) {
   seats = equal_seats(2, 1);
   auto bad = target;
   bad.layers[0][0].clear();
-  EXPECT_THAT(plan_waves(base, bad, seats).error().text, HasSubstr("waves: target: placement: layer 0, expert 0 has no replica"));
+  EXPECT_THAT(plan_waves(base, bad, seats).error().text,
+              HasSubstr("waves: target: placement: layer 0, expert 0 has no replica"));
   bad = base;
   bad.layers[0][0][0].slot = 9;
   EXPECT_EQ(plan_waves(bad, target, seats).error().code, errc::invalid_argument);
