@@ -1,21 +1,19 @@
 #include "messages/link.hpp"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
-#include <cerrno>
 #include <csignal>
 #include <future>
+#include <mutex>
 #include <optional>
 #include <thread>
-#include <zmq.hpp>
 
 #include "messages/link_queue_impl.hpp"
+#include "messages/link_socket_impl.hpp"
 #include "messages/log.hpp"
 
 namespace ballast {
@@ -24,26 +22,14 @@ namespace {
 using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr int frames_in_zmq = 256;  // on each side of a connection, beyond our own queue
-constexpr std::size_t batch = 64;   // messages in one direction before the other has its turn
+constexpr std::size_t batch = 64;  // messages in one direction before the other has its turn
 constexpr milliseconds no_wait{0}, for_ever{-1}, shortest_retry{1}, longest_retry{32};
-
-std::string zmq_text(const char* what, const std::string& address) {
-  return fmt::format("{} {}: {}", what, address, zmq_strerror(zmq_errno()));
-}
 
 std::string printable(const std::string& peer) {
   std::string s;
   for (const char c : peer.substr(0, 32))
     s += c >= 0x20 && c < 0x7f ? std::string(1, c) : fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
   return s;
-}
-
-// The message takes the buffer over instead of copying it.
-zmq::message_t frame_of(byte_buffer bytes) {
-  auto* held = new byte_buffer(std::move(bytes));
-  return zmq::message_t(
-      held->data(), held->size(), [](void*, void* hint) { delete static_cast<byte_buffer*>(hint); }, held);
 }
 
 // An eventfd: any thread rings, the link's thread polls it together with its socket.
@@ -67,20 +53,6 @@ class bell {
   int fd_;
 };
 
-int socket_type(link_kind kind) {
-  switch (kind) {
-    case link_kind::dealer:
-      return ZMQ_DEALER;
-    case link_kind::router:
-      return ZMQ_ROUTER;
-    case link_kind::publisher:
-      return ZMQ_PUB;
-    case link_kind::subscriber:
-      break;
-  }
-  return ZMQ_SUB;
-}
-
 }  // namespace
 
 struct link_context::impl {
@@ -102,6 +74,8 @@ struct link::impl {
   std::atomic<clock::rep> stop_by{0};  // written before stopping
   std::atomic<std::uint64_t> sent{0}, received{0}, malformed{0}, unroutable{0}, refused_full{0};
   std::thread thread;
+  std::thread::id thread_id;  // kept apart: `thread` changes when it is joined
+  std::mutex joining;
 
   // The link's thread only.
   clock::time_point last_complaint{};
@@ -114,52 +88,47 @@ struct link::impl {
   bool is_router() const { return options.kind == link_kind::router; }
   bool receives() const { return options.kind != link_kind::publisher; }
 
-  status prepare(zmq::socket_t& socket);
-  void run(zmq::socket_t& socket);
-  bool receive_some(zmq::socket_t& socket);
-  bool receive_one(zmq::socket_t& socket);
-  void take_in(const std::string& peer, byte_view frame, bool more_parts);
+  status start();
+  void begin(std::promise<status>& opened);
+  void run(link_socket& socket);
+  void wait(link_socket& socket, milliseconds longest);
+  bool receive_some(link_socket& socket);
+  void take_in(link_socket::incoming arrived);
   void complain(const std::string& peer, const error& why);
-  bool send_some(zmq::socket_t& socket);
-  enum class attempt { done, held_up };
-  attempt send_one(zmq::socket_t& socket, outgoing& message);
-  void wait(zmq::socket_t& socket, milliseconds longest);
+  bool send_some(link_socket& socket);
+  bool send_one(link_socket& socket, outgoing& message);
 };
 
-// On the link's thread, like everything that touches the socket.
-status link::impl::prepare(zmq::socket_t& socket) {
-  try {
-    socket.set(zmq::sockopt::linger, 0);
-    socket.set(zmq::sockopt::sndhwm, frames_in_zmq);
-    socket.set(zmq::sockopt::rcvhwm, frames_in_zmq);
-    socket.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options.limits.frame_bytes));
-    // A host that vanished without a word is noticed, and its routing id and buffers are given up.
-    socket.set(zmq::sockopt::heartbeat_ivl, 2000);
-    socket.set(zmq::sockopt::heartbeat_timeout, 10000);
-    socket.set(zmq::sockopt::heartbeat_ttl, 20000);
-    socket.set(zmq::sockopt::tcp_keepalive, 1);
-    socket.set(zmq::sockopt::reconnect_ivl, 50);
-    socket.set(zmq::sockopt::reconnect_ivl_max, 1000);
-    if (!options.identity.empty()) socket.set(zmq::sockopt::routing_id, options.identity);
-    if (options.kind == link_kind::subscriber) socket.set(zmq::sockopt::subscribe, "");
-    if (is_router()) {
-      socket.set(zmq::sockopt::router_mandatory, true);
-      socket.set(zmq::sockopt::router_handover, true);
-    }
-    if (options.bind)
-      socket.bind(options.address);
-    else
-      socket.connect(options.address);
-    address = socket.get(zmq::sockopt::last_endpoint);
-    return {};
-  } catch (const zmq::error_t&) {
-    const bool mine = zmq_errno() == EINVAL || zmq_errno() == EPROTONOSUPPORT;
-    return fail(mine ? errc::invalid_argument : errc::unavailable,
-                zmq_text(options.bind ? "cannot bind" : "cannot connect to", options.address));
-  }
+status link::impl::start() {
+  std::promise<status> opened;
+  auto ready = opened.get_future();
+  // Signals belong to the main thread; a new thread inherits the mask.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread = std::thread([this, &opened] { begin(opened); });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread_id = thread.get_id();
+  status s = ready.get();
+  if (!s) thread.join();
+  return s;
 }
 
-void link::impl::run(zmq::socket_t& socket) {
+void link::impl::begin(std::promise<status>& opened) {
+  std::optional<link_socket> socket;
+  status prepared;
+  try {
+    socket.emplace(context, options);
+    prepared = socket->open(address);
+  } catch (const std::exception& e) {
+    prepared = fail(errc::unavailable, fmt::format("no socket for {}: {}", options.address, e.what()));
+  }
+  const bool good = prepared.has_value();
+  opened.set_value(std::move(prepared));
+  if (good) run(*socket);
+}
+
+void link::impl::run(link_socket& socket) {
   while (true) {
     const bool ending = stopping.load(std::memory_order_acquire);
     const bool more_in = !ending && receives() && receive_some(socket);
@@ -171,78 +140,52 @@ void link::impl::run(zmq::socket_t& socket) {
       retry = std::min(2 * retry, longest_retry);
     }
     if (ending) {
-      const auto left =
-          std::chrono::ceil<milliseconds>(clock::time_point(clock::duration(stop_by.load())) - clock::now());
-      if (left.count() <= 0 || queue.size() == 0) {
-        socket.set(zmq::sockopt::linger, static_cast<int>(std::max<milliseconds::rep>(left.count(), 0)));
-        return;
-      }
+      const auto by = clock::time_point(clock::duration(stop_by.load()));
+      const auto left = std::chrono::ceil<milliseconds>(by - clock::now());
+      if (left.count() <= 0 || queue.size() == 0) return socket.close(left);
       longest = longest == for_ever ? left : std::min(longest, left);
     }
     wait(socket, longest);
   }
 }
 
-void link::impl::wait(zmq::socket_t& socket, milliseconds longest) {
+void link::impl::wait(link_socket& socket, milliseconds longest) {
   const bool until_writable = queue.held_up() && !is_router();
   const bool until_readable = receives() && !stopping.load(std::memory_order_acquire);
-  const auto events = static_cast<short>((until_readable ? ZMQ_POLLIN : 0) | (until_writable ? ZMQ_POLLOUT : 0));
-  std::array<zmq_pollitem_t, 2> items{{{nullptr, wake.fd(), ZMQ_POLLIN, 0}, {socket.handle(), 0, events, 0}}};
-  zmq_poll(items.data(), static_cast<int>(items.size()), longest.count());  // interrupted or not: look again
-  if (items[0].revents) wake.quiet();
-  if (items[1].revents & ZMQ_POLLOUT || is_router()) queue.release();
+  const auto woken = socket.wait(wake.fd(), until_readable, until_writable, longest);
+  if (woken.rung) wake.quiet();
+  if (woken.writable || is_router()) queue.release();
 }
 
 // True if there may be more to receive.
-bool link::impl::receive_some(zmq::socket_t& socket) {
-  for (std::size_t i = 0; i < batch && !stopping.load(std::memory_order_relaxed); ++i)
-    if (!receive_one(socket)) return false;
+bool link::impl::receive_some(link_socket& socket) {
+  for (std::size_t i = 0; i < batch && !stopping.load(std::memory_order_relaxed); ++i) {
+    auto arrived = socket.receive();
+    if (!arrived) return false;
+    take_in(std::move(*arrived));
+  }
   return true;
 }
 
-bool link::impl::receive_one(zmq::socket_t& socket) {
-  zmq::message_t frame;
-  std::string peer;
-  const auto next = [&] {
-    int got = -1;
-    do got = zmq_msg_recv(frame.handle(), socket.handle(), ZMQ_DONTWAIT);
-    while (got < 0 && zmq_errno() == EINTR);
-    return got >= 0;
-  };
-  if (!next()) return false;
-  if (is_router()) {
-    peer = frame.to_string();
-    if (!frame.more() || !next()) return true;
-  }
-  const zmq::message_t body = std::move(frame);
-  bool more_parts = body.more();
-  const bool several = more_parts;
-  while (more_parts) {  // parts of one message arrive together
-    frame.rebuild();
-    more_parts = next() && frame.more();
-  }
-  take_in(peer, {static_cast<const std::byte*>(body.data()), body.size()}, several);
-  return true;
-}
-
-void link::impl::take_in(const std::string& peer, byte_view frame, bool more_parts) {
-  result<envelope> message = more_parts
+void link::impl::take_in(link_socket::incoming arrived) {
+  const byte_view frame(static_cast<const std::byte*>(arrived.body.data()), arrived.body.size());
+  result<envelope> message = arrived.several
                                  ? fail(errc::malformed, "frame: one of several; send each message as a single frame")
                                  : decode(frame, options.limits);
   if (message) {
     received.fetch_add(1, std::memory_order_relaxed);
     try {
-      on_message(peer, std::move(*message));
+      on_message(arrived.peer, std::move(*message));
     } catch (const std::exception& e) {
       log::error("link {}: a handler threw ({}); the message is lost, please report this", options.name, e.what());
     }
     return;
   }
   malformed.fetch_add(1, std::memory_order_relaxed);
-  complain(peer, message.error());
-  if (!is_router() || peer.empty()) return;
-  envelope answer{id_of(frame, options.limits), options.name, refused{message.error()}};
-  if (queue.push({peer, encode(answer)}) == link_queue::pushed::refused)
+  complain(arrived.peer, message.error());
+  if (arrived.peer.empty()) return;
+  const envelope answer{id_of(frame, options.limits), options.name, refused{message.error()}};
+  if (queue.push({arrived.peer, encode(answer)}) == link_queue::pushed::refused)
     refused_full.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -257,48 +200,36 @@ void link::impl::complain(const std::string& peer, const error& why) {
 }
 
 // True if there may be more to send now.
-bool link::impl::send_some(zmq::socket_t& socket) {
+bool link::impl::send_some(link_socket& socket) {
   std::vector<outgoing> messages = queue.take(batch);
   if (messages.empty()) return false;
   const bool more = messages.size() == batch;
   std::vector<outgoing> unsent;
   for (outgoing& message : messages) {
-    const bool behind =
-        std::any_of(unsent.begin(), unsent.end(), [&](const outgoing& u) { return u.peer == message.peer; });
-    if (behind || send_one(socket, message) == attempt::held_up) unsent.push_back(std::move(message));
+    const bool behind = std::ranges::find(unsent, message.peer, &outgoing::peer) != unsent.end();
+    if (behind || !send_one(socket, message)) unsent.push_back(std::move(message));
   }
   if (unsent.size() < messages.size()) retry = shortest_retry;
   if (!unsent.empty()) queue.hold_up(std::move(unsent));
   return more;
 }
 
-link::impl::attempt link::impl::send_one(zmq::socket_t& socket, outgoing& message) {
-  const auto push = [&](zmq::message_t& part, int flags) {
-    int done = -1;
-    do done = zmq_msg_send(part.handle(), socket.handle(), flags | ZMQ_DONTWAIT);
-    while (done < 0 && zmq_errno() == EINTR);
-    return done >= 0;
-  };
-  if (is_router()) {  // once the first part is taken, the second cannot be held up
-    zmq::message_t to(message.peer);
-    if (!push(to, ZMQ_SNDMORE)) {
-      if (zmq_errno() == EAGAIN) return attempt::held_up;
+// False: the peer takes no more for now, and the message is as it was.
+bool link::impl::send_one(link_socket& socket, outgoing& message) {
+  switch (socket.send(message)) {
+    case link_socket::sent::done:
+      sent.fetch_add(1, std::memory_order_relaxed);
+      break;
+    case link_socket::sent::unroutable:
       unroutable.fetch_add(1, std::memory_order_relaxed);
-      return attempt::done;
-    }
+      break;
+    case link_socket::sent::failed:
+      log::error("link {}: cannot send to {}: {}", options.name, options.address, zmq_strerror(zmq_errno()));
+      break;
+    case link_socket::sent::held_up:
+      return false;
   }
-  zmq::message_t frame = frame_of(std::move(message.frame));
-  if (push(frame, 0)) {
-    sent.fetch_add(1, std::memory_order_relaxed);
-    return attempt::done;
-  }
-  if (zmq_errno() == EAGAIN && !is_router()) {
-    const auto* data = static_cast<const std::byte*>(frame.data());
-    message.frame.assign(data, data + frame.size());
-    return attempt::held_up;
-  }
-  log::error("link {}: {}", options.name, zmq_text("cannot send to", options.address));
-  return attempt::done;
+  return true;
 }
 
 link::link(std::unique_ptr<impl> made) : impl_(std::move(made)) {}
@@ -310,33 +241,10 @@ result<std::unique_ptr<link>> link::open(link_context& context, link_options opt
     return fail(errc::invalid_argument,
                 fmt::format("identity of {} bytes; at most 255 are allowed", options.identity.size()));
   if (options.queue_limit == 0) return fail(errc::invalid_argument, "a link's queue_limit must be at least 1");
-  auto made = std::make_unique<impl>(*static_cast<zmq::context_t*>(context.native()), std::move(options),
-                                     std::move(on_message));
+  auto& native = *static_cast<zmq::context_t*>(context.native());
+  auto made = std::make_unique<impl>(native, std::move(options), std::move(on_message));
   if (!made->wake.good()) return fail(errc::io, "no eventfd for a link; raise the limit of open files");
-  std::promise<status> opened;
-  auto ready = opened.get_future();
-  // Signals belong to the main thread; a new thread inherits the mask.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  made->thread = std::thread([self = made.get(), &opened] {
-    std::optional<zmq::socket_t> socket;
-    status prepared;
-    try {
-      socket.emplace(self->context, socket_type(self->options.kind));
-      prepared = self->prepare(*socket);
-    } catch (const std::exception& e) {
-      prepared = fail(errc::unavailable, fmt::format("no socket for {}: {}", self->options.address, e.what()));
-    }
-    const bool good = prepared.has_value();
-    opened.set_value(std::move(prepared));
-    if (good) self->run(*socket);
-  });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (status s = ready.get(); !s) {
-    made->thread.join();
-    return fail(s.error());
-  }
+  if (status s = made->start(); !s) return fail(s.error());
   return std::unique_ptr<link>(new link(std::move(made)));
 }
 
@@ -383,7 +291,9 @@ void link::stop(milliseconds linger) {
     self.stopping.store(true, std::memory_order_release);
     self.wake.ring();
   }
-  if (self.thread.joinable() && self.thread.get_id() != std::this_thread::get_id()) self.thread.join();
+  if (self.thread_id == std::this_thread::get_id()) return;
+  const std::lock_guard lock(self.joining);
+  if (self.thread.joinable()) self.thread.join();
 }
 
 }  // namespace ballast

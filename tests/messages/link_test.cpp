@@ -116,6 +116,19 @@ TEST_P(link_over, many_links_start_and_stop_without_a_hang) {
   }
 }
 
+TEST_P(link_over, an_address_is_free_again_once_its_link_has_stopped) {
+  std::string address = fresh_address(GetParam());
+  for (int round = 0; round < 30; ++round) {
+    inbox got;
+    auto router = opened(context, router_at(address), got.handler());
+    ASSERT_TRUE(router) << "round " << round;
+    address = router->address();
+    auto dealer = opened(context, dealer_to(address, "d"), [](const auto&, auto) {});
+    ASSERT_TRUE(dealer->send("", numbered(1)));
+    ASSERT_EQ(got.wait_for(1).size(), 1u) << "round " << round;
+  }
+}
+
 TEST(link, an_inproc_dealer_may_connect_before_the_router_binds) {
   link_context context;
   inbox got;

@@ -1,0 +1,47 @@
+// The ZeroMQ socket of a link: its options, one message in, one message out, and an end that leaves the address free.
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <zmq.hpp>
+
+#include "messages/link.hpp"
+#include "messages/link_queue_impl.hpp"
+
+namespace ballast {
+
+// Created, used and destroyed on the link's thread.
+class link_socket {
+ public:
+  struct incoming {
+    std::string peer;      // router only
+    zmq::message_t body;   // the first part after the routing id
+    bool several = false;  // more parts followed; they are gone
+  };
+  enum class sent { done, held_up, unroutable, failed };
+
+  link_socket(zmq::context_t& context, const link_options& options);  // throws zmq::error_t
+  // Binds or connects; afterwards `address` has the real port.
+  status open(std::string& address);
+
+  std::optional<incoming> receive();  // none: nothing has arrived
+  sent send(outgoing& message);       // held_up: `message` is as it was
+  // Sleeps until the socket or `bell` has something, `longest` passed (negative: for ever) or a signal came. True if a
+  // dealer can send again.
+  struct woken {
+    bool rung = false, writable = false;
+  };
+  woken wait(int bell, bool until_readable, bool until_writable, std::chrono::milliseconds longest);
+  // The destructor then lets ZeroMQ send what it holds for so long. The address can be bound anew at once.
+  void close(std::chrono::milliseconds linger);
+
+ private:
+  bool is_router() const { return options_.kind == link_kind::router; }
+
+  const link_options& options_;
+  zmq::context_t& context_;
+  zmq::socket_t socket_;
+};
+
+}  // namespace ballast
