@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 
 #include "messages/link_socket_impl.hpp"
@@ -124,15 +125,18 @@ link_socket::woken link_socket::wait(int bell, bool until_readable, bool until_w
 void link_socket::close(milliseconds linger) {
   try {
     socket_.set(zmq::sockopt::linger, static_cast<int>(std::max<milliseconds::rep>(linger.count(), 0)));
-    if (!options_.bind || options_.address.starts_with("inproc:")) return;
+    if (!options_.bind) return;
+    const std::string bound = socket_.get(zmq::sockopt::last_endpoint);
+    if (bound.starts_with("inproc:")) return socket_.unbind(bound);
     // ZeroMQ closes a listener some time later, on a thread of its own: who binds the address meanwhile is refused or,
     // with ipc, loses the file. So wait for its word.
-    const std::string news = fmt::format("inproc://closing-{}", static_cast<const void*>(this));
+    static std::atomic<std::uint64_t> count{0};  // the name of the last monitor may still be in use
+    const std::string news = fmt::format("inproc://closing-{}", ++count);
     if (zmq_socket_monitor(socket_.handle(), news.c_str(), ZMQ_EVENT_CLOSED | ZMQ_EVENT_CLOSE_FAILED) != 0) return;
     zmq::socket_t closed(context_, zmq::socket_type::pair);
     closed.set(zmq::sockopt::linger, 0);
     closed.connect(news);
-    socket_.unbind(socket_.get(zmq::sockopt::last_endpoint));
+    socket_.unbind(bound);
     zmq_pollitem_t item{closed.handle(), 0, ZMQ_POLLIN, 0};
     unless_interrupted([&] { return zmq_poll(&item, 1, for_the_listener.count()); });
     zmq_socket_monitor(socket_.handle(), nullptr, 0);
