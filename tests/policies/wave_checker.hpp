@@ -26,7 +26,7 @@ class wave_checker {
     const auto before = entries_of(now_), after = entries_of(w.after);
     if (w.after.version != now_.version + 1) return "version does not count on";
     if (w.after.model != now_.model) return "another model";
-    if (auto fault = stage(w, before); !fault.empty()) return fault;
+    if (auto fault = stage(w); !fault.empty()) return fault;
     if (auto fault = publish(w, before, after); !fault.empty()) return fault;
     if (auto fault = shares(w.after); !fault.empty()) return fault;
     for (const auto& d : w.drops) content_.erase({d.seat, d.layer, d.slot});  // reclaimed: every seat is on `after`
@@ -56,13 +56,16 @@ class wave_checker {
   static std::string at(std::size_t layer, std::size_t expert) {
     return "layer " + std::to_string(layer) + " expert " + std::to_string(expert);
   }
-  static std::map<entry, std::uint32_t> entries_of(const placement& p) {
-    std::map<entry, std::uint32_t> out;
+  using table = std::vector<std::pair<entry, std::uint32_t>>;  // sorted; the expert of each named entry
+
+  static table entries_of(const placement& p) {
+    table out;
     for (std::uint32_t l = 0; l < p.layers.size(); ++l) {
       for (std::uint32_t e = 0; e < p.layers[l].size(); ++e) {
-        for (const auto& r : p.layers[l][e]) out[{r.seat, l, r.slot}] = e;
+        for (const auto& r : p.layers[l][e]) out.push_back({{r.seat, l, r.slot}, e});
       }
     }
+    std::sort(out.begin(), out.end());
     return out;
   }
   bool holds(std::uint32_t layer, std::uint32_t expert, seat_id seat) const {
@@ -70,11 +73,10 @@ class wave_checker {
     return std::any_of(row.begin(), row.end(), [&](const auto& r) { return r.seat == seat; });
   }
 
-  std::string stage(const wave& w, const std::map<entry, std::uint32_t>& before) {
+  std::string stage(const wave& w) {
     for (const auto& t : w.adds) {
       const entry to{t.seat, t.layer, t.slot};
-      if (before.count(to) != 0 || content_.count(to) != 0)
-        return at(t.layer, t.expert) + " is written over a page in use";
+      if (content_.count(to) != 0) return at(t.layer, t.expert) + " is written over a page in use";
       if (t.slot >= slot_entries(info_.at(t.seat).capacity)) return at(t.layer, t.expert) + " goes outside the table";
       if (holds(t.layer, t.expert, t.seat)) return at(t.layer, t.expert) + " is there already";
       content_[to] = t.expert;
@@ -104,16 +106,15 @@ class wave_checker {
 
   // `after` is what was there, and the adds, without the drops; every table in use names right pages, and covers all
   // that was ever covered.
-  std::string publish(const wave& w, const std::map<entry, std::uint32_t>& before,
-                      const std::map<entry, std::uint32_t>& after) {
-    auto expected = before;
+  std::string publish(const wave& w, const table& before, const table& after) {
+    std::map<entry, std::uint32_t> expected(before.begin(), before.end());
     for (const auto& d : w.drops) {
       if (expected.erase({d.seat, d.layer, d.slot}) == 0) return "drops what is not there";
     }
     for (const auto& t : w.adds) expected[{t.seat, t.layer, t.slot}] = t.expert;
-    if (expected != after) return "the table is not what adds and drops make of it";
-    for (const auto* table : {&before, &after}) {  // ranks may be one table behind
-      for (const auto& [to, expert] : *table) {
+    if (table(expected.begin(), expected.end()) != after) return "the table is not what adds and drops make of it";
+    for (const auto* named : {&before, &after}) {  // ranks may be one table behind
+      for (const auto& [to, expert] : *named) {
         if (const auto found = content_.find(to); found == content_.end() || found->second != expert)
           return "a table names a wrong page";
       }
