@@ -128,7 +128,7 @@ hello agent::impl::greeting() const {
   hello h{config.node, config.name, draw_process_number(), clients->address(), {}, {}};
   for (const auto& m : models) {
     const auto& shape = m->shape();
-    h.models.push_back({m->name(), m->fingerprint(), shape.layers, shape.experts, shape.groups, gpu::expert_layout(shape).bytes});
+    h.models.push_back({m->name(), m->fingerprint(), shape.layers, shape.experts, shape.groups, gpu::expert_layout(shape).bytes, shape.hidden});
   }
   for (const auto& unit : units) {
     seat_capacity capacity{{}, config.max_batch_tokens, config.session_bytes};

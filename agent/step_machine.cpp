@@ -28,7 +28,7 @@ step_machine::actions step_machine::take(std::uint64_t sequence, const command_b
 
 bool step_machine::wants_step() const noexcept {
   if (!may_begin()) return false;
-  return (armed_ && !armed_->announced) || proving_ || (hold_wanted_ && !hold_announced_);
+  return first_step_due_ || (armed_ && !armed_->announced) || proving_ || (hold_wanted_ && !hold_announced_);
 }
 
 void step_machine::adopt(step_t peers_step) noexcept {
@@ -60,6 +60,7 @@ void step_machine::after_headers(std::span<const gpu::step_header> headers) noex
 step_machine::actions step_machine::after_step() {
   actions out;
   ++next_step_;
+  first_step_due_ = false;
   if (joining_) {
     joining_ = false;
     out.notices.push_back({armed_->sequence, std::nullopt, true});
@@ -84,6 +85,7 @@ void step_machine::switch_over(actions& out) {
   previous_ = epoch_;
   if (armed_->member) {
     epoch_ = armed_->epoch;
+    first_step_due_ = true;
     install(armed_->tables, out);
   } else {
     left_for_ = armed_->epoch;
@@ -110,7 +112,7 @@ void step_machine::give_up_pending(actions& out, const char* why) {
   armed_.reset();
   proving_.reset();
   hold_wanted_.reset();
-  hold_announced_ = switch_agreed_ = hold_agreed_ = false;
+  hold_announced_ = switch_agreed_ = hold_agreed_ = first_step_due_ = false;
 }
 
 void step_machine::on(std::uint64_t sequence, const command::publish& order, actions& out) {

@@ -99,6 +99,7 @@ class step_machine {
   bool interrupted_ = false;
   bool held_ = false;
   bool hold_announced_ = false;
+  bool first_step_due_ = false;  // after a switch: the first step tells joiners that it has happened
   bool switch_agreed_ = false;
   bool hold_agreed_ = false;
   std::array<version_t, max_models> versions_{};

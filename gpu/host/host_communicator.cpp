@@ -15,7 +15,7 @@ int comm_limits::queue() const noexcept {
   return exchanges + 16;
 }
 
-host_communicator::host_communicator(parts made) : made_(std::move(made)), headers_(made_.members.size()) {
+host_communicator::host_communicator(parts made) : made_(std::move(made)), headers_(made_.members.size()), ahead_(made_.members.size()) {
   std::size_t layers = 0;
   for (const auto n : made_.limits.layers) {
     first_layer_.push_back(layers);
@@ -38,28 +38,38 @@ void host_communicator::abort() noexcept {
 
 std::size_t host_communicator::cell(frame_kind kind, model_index model, std::uint32_t layer) const noexcept {
   switch (kind) {
-    case frame_kind::probe: return probe_cell;
-    case frame_kind::echo: return echo_cell;
-    case frame_kind::dispatch: return first_data_cell + 2 * (first_layer_[model] + layer);
-    case frame_kind::combine: return first_data_cell + 2 * (first_layer_[model] + layer) + 1;
-    default: return header_cell;
+    case frame_kind::probe:
+      return probe_cell;
+    case frame_kind::echo:
+      return echo_cell;
+    case frame_kind::dispatch:
+      return first_data_cell + 2 * (first_layer_[model] + layer);
+    case frame_kind::combine:
+      return first_data_cell + 2 * (first_layer_[model] + layer) + 1;
+    default:
+      return header_cell;
   }
 }
 
 bool host_communicator::belongs(const frame_head& head, std::size_t payload) const noexcept {
-  if (head.magic != frame_head{}.magic || head.epoch != made_.epoch || head.source >= size() || head.source == made_.rank)
+  if (head.magic != frame_head{}.magic || head.epoch != made_.epoch || head.source >= size() ||
+      head.source == made_.rank)
     return false;
   const auto layers = head.model < made_.limits.layers.size() ? made_.limits.layers[head.model] : 0;
   const auto row_bytes = std::uint64_t{head.width} * sizeof(float);
   switch (head.kind) {
-    case frame_kind::header: return payload == sizeof(step_header);
+    case frame_kind::header:
+      return payload == sizeof(step_header);
     case frame_kind::probe:
-    case frame_kind::echo: return true;
-    case frame_kind::failed: return payload >= 1;
+    case frame_kind::echo:
+      return true;
+    case frame_kind::failed:
+      return payload >= 1;
     case frame_kind::dispatch:
       return head.step == step_ && head.layer < layers &&
              payload == std::uint64_t{head.entries} * sizeof(dispatch_entry) + head.rows * row_bytes;
-    case frame_kind::combine: return head.step == step_ && head.layer < layers && payload == head.entries * row_bytes;
+    case frame_kind::combine:
+      return head.step == step_ && head.layer < layers && payload == head.entries * row_bytes;
   }
   return false;
 }
@@ -77,11 +87,16 @@ void host_communicator::file(zmq::message_t message) {
   if (head.kind == frame_kind::failed) {
     const auto* text = static_cast<const char*>(message.data()) + sizeof head;
     if (!failed_)
-      failed_ = error{static_cast<errc>(text[0]), fmt::format("seat {} gave up: {}", index_of(made_.members[head.source]),
-                                                              std::string(text + 1, message.size() - sizeof head - 1))};
+      failed_ =
+          error{static_cast<errc>(text[0]), fmt::format("seat {} gave up: {}", index_of(made_.members[head.source]),
+                                                        std::string(text + 1, message.size() - sizeof head - 1))};
     return;
   }
   const auto at = cell(head.kind, head.model, head.layer) * size() + head.source;
+  if (head.kind == frame_kind::header && filled_[at] && !ahead_[head.source].size()) {
+    ahead_[head.source] = std::move(message);
+    return;
+  }
   if (filled_[at]) {
     ++dropped_;
     return;
@@ -156,14 +171,17 @@ status host_communicator::post(std::uint32_t to, zmq::message_t frame) {
   for (;;) {
     if (auto ok = broken(); !ok) return ok;
     switch (try_send(made_.outbound[to], frame)) {
-      case sent::yes: return {};
+      case sent::yes:
+        return {};
       case sent::failed:
-        return give_up_alone({errc::unavailable, fmt::format("seat {} cannot be sent to", index_of(made_.members[to]))});
-      case sent::full: break;
+        return give_up_alone(
+            {errc::unavailable, fmt::format("seat {} cannot be sent to", index_of(made_.members[to]))});
+      case sent::full:
+        break;
     }
     if (clock::now() >= until)
-      return give_up_alone({errc::timed_out, fmt::format("epoch {} step {}: seat {} takes no more frames", made_.epoch, step_,
-                                                         index_of(made_.members[to]))});
+      return give_up_alone({errc::timed_out, fmt::format("epoch {} step {}: seat {} takes no more frames", made_.epoch,
+                                                         step_, index_of(made_.members[to]))});
     wait(made_.outbound[to], ZMQ_POLLOUT, made_.signals->ring, until);
   }
 }
@@ -171,7 +189,8 @@ status host_communicator::post(std::uint32_t to, zmq::message_t frame) {
 std::string host_communicator::names(const mask& wanted, std::size_t cell_index) const {
   std::string list;
   for (std::uint32_t r = 0; r < size(); ++r)
-    if (wanted[r] && !filled_[cell_index * size() + r]) list += fmt::format("{}{}", list.empty() ? "" : ", ", index_of(made_.members[r]));
+    if (wanted[r] && !filled_[cell_index * size() + r])
+      list += fmt::format("{}{}", list.empty() ? "" : ", ", index_of(made_.members[r]));
   return list;
 }
 
@@ -187,8 +206,8 @@ status host_communicator::collect_cell(std::size_t cell_index, const mask& wante
     if (auto ok = broken(); !ok) return ok;
     if (complete()) break;
     if (clock::now() >= until)
-      return give_up_alone({errc::timed_out, fmt::format("epoch {} step {}: no {} from seat {} in time", made_.epoch, step_, what,
-                                                         names(wanted, cell_index))});
+      return give_up_alone({errc::timed_out, fmt::format("epoch {} step {}: no {} from seat {} in time", made_.epoch,
+                                                         step_, what, names(wanted, cell_index))});
     wait(made_.inbound.socket, ZMQ_POLLIN, made_.signals->ring, until);
   }
   out.resize(size());
@@ -196,13 +215,18 @@ status host_communicator::collect_cell(std::size_t cell_index, const mask& wante
     if (!wanted[r]) continue;
     out[r] = std::move(cells_[cell_index * size() + r]);
     filled_[cell_index * size() + r] = false;
+    if (cell_index == header_cell && ahead_[r].size()) {
+      cells_[r] = std::move(ahead_[r]);
+      filled_[r] = true;
+    }
   }
   return {};
 }
 
 status host_communicator::collect(frame_kind kind, model_index model, std::uint32_t layer, const mask& wanted,
                                   std::vector<zmq::message_t>& out) {
-  return collect_cell(cell(kind, model, layer), wanted, out, kind == frame_kind::dispatch ? "dispatch" : "combine", deadline());
+  return collect_cell(cell(kind, model, layer), wanted, out, kind == frame_kind::dispatch ? "dispatch" : "combine",
+                      deadline());
 }
 
 host_communicator::mask host_communicator::peers() const {
@@ -220,7 +244,8 @@ status host_communicator::swap_headers(const step_header& mine, std::span<step_h
   if (out.size() != size())
     return fail(errc::invalid_argument, fmt::format("room for {} headers of {} members", out.size(), size()));
   step_ = mine.step;
-  // No peer can have sent anything for this step before it has this rank's header: what lies here is a step's that broke off.
+  // No peer can have sent anything for this step before it has this rank's header: what lies here is a step's that
+  // broke off.
   std::fill(filled_.begin() + static_cast<std::ptrdiff_t>(first_data_cell * size()), filled_.end(), false);
   for (std::uint32_t to = 0; to < size(); ++to) {
     if (to == made_.rank) continue;

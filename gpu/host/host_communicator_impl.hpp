@@ -60,7 +60,8 @@ class host_communicator final : public communicator {
   zmq::message_t make_frame(frame_head head, std::size_t payload) const;
   status post(std::uint32_t to, zmq::message_t frame);
   // Waits for one frame of `kind` from each wanted rank and moves them to out[rank].
-  status collect(frame_kind kind, model_index model, std::uint32_t layer, const mask& wanted, std::vector<zmq::message_t>& out);
+  status collect(frame_kind kind, model_index model, std::uint32_t layer, const mask& wanted,
+                 std::vector<zmq::message_t>& out);
   // Tells every peer that this rank gives up, and gives up.
   status give_up(error why);
   // The warm run of connect(): every collective once, with data that is checked. Until `deadline`.
@@ -82,10 +83,12 @@ class host_communicator final : public communicator {
   clock::time_point deadline() const { return own_deadline_ ? *own_deadline_ : clock::now() + made_.limits.timeout; }
 
   parts made_;
-  std::vector<std::size_t> first_layer_;     // by model, in exchanges
-  std::vector<zmq::message_t> cells_;        // [cell][rank]: what arrived and was not collected yet
+  std::vector<std::size_t> first_layer_;  // by model, in exchanges
+  std::vector<zmq::message_t> cells_;     // [cell][rank]: what arrived and was not collected yet
   std::vector<bool> filled_;
-  std::vector<step_header> headers_;         // of the current step
+  std::vector<step_header> headers_;  // of the current step
+  // A peer that had all headers of an empty step may show its next one while we still wait for another peer's.
+  std::vector<zmq::message_t> ahead_;
   step_t step_ = 0;
   std::optional<error> failed_;
   std::optional<clock::time_point> own_deadline_;  // while connecting

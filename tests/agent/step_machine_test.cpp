@@ -76,11 +76,13 @@ TEST(step_machine, a_joiner_waits_for_its_peers_and_takes_their_step_number) {
   EXPECT_FALSE(joiner.may_begin());
   old.take(2, command::arm{2, true, {table(2)}});
   step_together({&old});
+  EXPECT_TRUE(old.wants_step()) << "nobody may ask anything now: the joiner must learn of the switch all the same";
   const auto both = step_together({&old, &joiner});
   ASSERT_EQ(both[1].notices.size(), 1u);
   EXPECT_TRUE(both[1].notices[0].switched);
   EXPECT_EQ(joiner.next_step(), old.next_step());
   EXPECT_TRUE(joiner.may_begin());
+  EXPECT_FALSE(old.wants_step());
 }
 
 TEST(step_machine, a_leaver_stops_at_the_switch_and_can_be_taken_back) {
