@@ -81,12 +81,15 @@ struct program {
   }
 
   void add_commands() {
-    auto* s = remote_verb("scale", "set the number of ranks, or the very seats", [this] {
-      scale.wait = !no_wait;
-      return verbs::scale(common, scale, out);
-    }, [this] {
-      if (scale.ranks == 0 && scale.seats.empty()) throw CLI::RequiredError("--to N or --seats LIST");
-    });
+    auto* s = remote_verb(
+        "scale", "set the number of ranks, or the very seats",
+        [this] {
+          scale.wait = !no_wait;
+          return verbs::scale(common, scale, out);
+        },
+        [this] {
+          if (scale.ranks == 0 && scale.seats.empty()) throw CLI::RequiredError("--to N or --seats LIST");
+        });
     auto* to = s->add_option("--to", scale.ranks, "ranks to serve with")->check(CLI::Range(1u, 65536u));
     auto* seats = s->add_option("--seats", scale.seats, "seats to serve with: 0,2,5")->delimiter(',');
     to->excludes(seats);
@@ -101,11 +104,13 @@ struct program {
     r->add_flag("--dry-run", rebalance.dry_run, "show what would be done");
     r->add_flag("--force", rebalance.force, "also when it does not pay");
     r->add_flag("--no-wait", no_wait, "do not wait for the outcome");
-    r->add_option("--deadline", rebalance.deadline_s, "seconds to wait for the outcome")->check(CLI::Range(0.05, 86400.0));
+    r->add_option("--deadline", rebalance.deadline_s, "seconds to wait for the outcome")
+        ->check(CLI::Range(0.05, 86400.0));
   }
 
   void add_serve() {
-    auto* s = verb("serve", "coordinator and ranks in this process", [this] { return verbs::serve(common, serve, out); });
+    auto* s =
+        verb("serve", "coordinator and ranks in this process", [this] { return verbs::serve(common, serve, out); });
     add_json(s);
     s->add_option("--config", serve.config, "deployment file (docs/CONFIG.md)")->required();
     s->add_option("--ranks", serve.ranks, "ranks in this process")->check(CLI::Range(1u, 1024u));
@@ -115,19 +120,24 @@ struct program {
   }
 
   void add_bench() {
-    auto* b = remote_verb("bench", "load generator", [this] { return verbs::bench(common, bench, out); }, [this] {
-      if (bench.num_requests == 0 && bench.duration_s == 0) throw CLI::RequiredError("--num-requests N or --duration S");
-    });
+    auto* b = remote_verb(
+        "bench", "load generator", [this] { return verbs::bench(common, bench, out); },
+        [this] {
+          if (bench.num_requests == 0 && bench.duration_s == 0)
+            throw CLI::RequiredError("--num-requests N or --duration S");
+        });
     b->add_option("--model", bench.model, "model to ask; default: the only one");
-    b->add_option("--hidden", bench.hidden, "values of a token, for random inputs")->check(CLI::Range(1u, 65536u));
-    b->add_option("--topics", bench.topics, "checkpoint folder with topics.json: inputs that follow its recording");
+    b->add_option("--topics", bench.topics,
+                  "checkpoint folder with topics.json: inputs that follow its recording; default: random inputs");
     auto* rate = b->add_option("--request-rate", bench.request_rate, "requests a second")->check(CLI::PositiveNumber);
     auto* many = b->add_option("--concurrency", bench.concurrency, "requests at once")->check(CLI::Range(1u, 4096u));
     rate->excludes(many);
     auto* number = b->add_option("--num-requests", bench.num_requests, "requests in all")->check(CLI::PositiveNumber);
     auto* duration = b->add_option("--duration", bench.duration_s, "seconds to send for")->check(CLI::PositiveNumber);
     number->excludes(duration);
-    b->add_option("--tokens", bench.tokens, "tokens of a request")->check(CLI::Range(1u, 65536u))->capture_default_str();
+    b->add_option("--tokens", bench.tokens, "tokens of a request")
+        ->check(CLI::Range(1u, 65536u))
+        ->capture_default_str();
     b->add_option("--steps", bench.steps, "decode steps")->check(CLI::Range(1u, 65536u))->capture_default_str();
     b->add_option("--seed", bench.seed, "of inputs and gaps")->capture_default_str();
   }

@@ -1,9 +1,10 @@
 #include "cli/signals.hpp"
 
-#include <csignal>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
+
+#include <csignal>
 
 namespace ballast {
 namespace {

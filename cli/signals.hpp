@@ -13,8 +13,8 @@ class stop_signal {
   stop_signal(const stop_signal&) = delete;
   stop_signal& operator=(const stop_signal&) = delete;
 
-  bool raised();                                // whether one has come; never waits
-  bool wait(std::chrono::milliseconds longest); // until one comes; false: none came
+  bool raised();                                 // whether one has come; never waits
+  bool wait(std::chrono::milliseconds longest);  // until one comes; false: none came
   void wait();
 
  private:

@@ -34,8 +34,8 @@ struct control_client::impl {
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
   std::uint64_t next_id = 0;
-  std::map<std::uint64_t, std::optional<message_body>> open;   // requests under way, by message id
-  std::map<operation_id, operation_status> seen;               // newest known state; the oldest are forgotten
+  std::map<std::uint64_t, std::optional<message_body>> open;  // requests under way, by message id
+  std::map<operation_id, operation_status> seen;              // newest known state; the oldest are forgotten
 
   std::unique_ptr<link> events, control;  // last: their threads stop first
 
@@ -103,7 +103,8 @@ struct control_client::impl {
   }
 
   // The operation's newest state: told by an event if it differs from `known`, else asked for.
-  result<operation_status> newest(operation_id id, const std::optional<operation_status>& known, clock::time_point end) {
+  result<operation_status> newest(operation_id id, const std::optional<operation_status>& known,
+                                  clock::time_point end) {
     {
       std::unique_lock lock(mutex);
       const auto until = std::min(end, clock::now() + options.poll);

@@ -15,19 +15,19 @@
 namespace ballast {
 
 struct control_options {
-  std::string coordinator;                    // control gateway
-  std::string events;                         // its event publisher; empty: operations are watched by asking only
+  std::string coordinator;  // control gateway
+  std::string events;       // its event publisher; empty: operations are watched by asking only
   std::string name = "ballast";
-  std::chrono::milliseconds attempt{500};     // an unanswered request is sent again under the same id
-  std::chrono::milliseconds deadline{5000};   // for any answer
-  std::chrono::milliseconds poll{200};        // events are lossy: while waiting, the state is also asked for
+  std::chrono::milliseconds attempt{500};    // an unanswered request is sent again under the same id
+  std::chrono::milliseconds deadline{5000};  // for any answer
+  std::chrono::milliseconds poll{200};       // events are lossy: while waiting, the state is also asked for
 };
 
 // Threads: every function from any thread; they block until answered. Errors of each: unavailable (no answer within the
 // deadline), and whatever the coordinator refuses with.
 class control_client {
  public:
-  using event_handler = std::function<void(const event&)>;             // on the link's thread; must not block
+  using event_handler = std::function<void(const event&)>;                // on the link's thread; must not block
   using progress_handler = std::function<void(const operation_status&)>;  // on the caller's thread
 
   // Subscribes to the events before anything is sent. `context` must outlive the client.
@@ -45,9 +45,10 @@ class control_client {
   result<rebalance_preview> preview(rebalance_request request);  // dry_run
   status abort(operation_id id);
 
-  // Until the operation has an outcome (done, aborted, failed); `on_progress` at every change of phase or awaited seats.
-  // Errors: timed_out, not_found.
-  result<operation_status> wait(operation_id id, std::chrono::milliseconds deadline, const progress_handler& on_progress = {});
+  // Until the operation has an outcome (done, aborted, failed); `on_progress` at every change of phase or awaited
+  // seats. Errors: timed_out, not_found.
+  result<operation_status> wait(operation_id id, std::chrono::milliseconds deadline,
+                                const progress_handler& on_progress = {});
 
  private:
   struct impl;

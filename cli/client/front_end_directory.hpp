@@ -16,7 +16,7 @@ class front_end_directory {
   bool on(const cluster_status& all);
   bool on(const event& news);
 
-  bool gap() const noexcept { return gap_; }  // an event was missed: ask for the status
+  bool gap() const noexcept { return gap_; }                              // an event was missed: ask for the status
   const std::set<std::string>& open() const noexcept { return open_; }    // with an active seat: takes requests
   const std::set<std::string>& alive() const noexcept { return alive_; }  // with an active or leaving seat
   std::size_t active_seats() const noexcept { return active_seats_; }

@@ -95,15 +95,19 @@ request_effects request_book::on(inference_output output, steady_time now) {
   const auto first = record.request.first_step;
   const auto wanted = std::size_t{record.request.tokens} == 0 ? 0 : record.request.hidden.size();
   if (output.step < first || output.step >= record.request.steps || output.hidden.size() != wanted) {
-    finish(at, error{errc::corrupt, fmt::format("request {}: an output of step {} with {} values where {} were asked for",
-                                                output.id, output.step, output.hidden.size(), wanted)}, out);
+    finish(at,
+           error{errc::corrupt, fmt::format("request {}: an output of step {} with {} values where {} were asked for",
+                                            output.id, output.step, output.hidden.size(), wanted)},
+           out);
     return out;
   }
   const auto index = output.step - first;
   if (index < record.arrivals.size()) {
     ++record.duplicates;
     if (!matches(e, index, output.hidden)) {
-      finish(at, error{errc::corrupt, fmt::format("request {}: two different outputs of step {}", output.id, output.step)}, out);
+      finish(at,
+             error{errc::corrupt, fmt::format("request {}: two different outputs of step {}", output.id, output.step)},
+             out);
     }
     return out;
   }
@@ -112,7 +116,8 @@ request_effects request_book::on(inference_output output, steady_time now) {
     return out;
   }
   deliver(e, std::move(output.hidden), now, out);
-  for (auto next = e.early.begin(); next != e.early.end() && next->first <= record.arrivals.size(); next = e.early.begin()) {
+  for (auto next = e.early.begin(); next != e.early.end() && next->first <= record.arrivals.size();
+       next = e.early.begin()) {
     if (next->first == record.arrivals.size()) deliver(e, std::move(next->second.first), now, out);
     e.early.erase(next);
   }
@@ -161,8 +166,11 @@ request_effects request_book::tick(steady_time now) {
     const auto here = at++;
     entry& e = here->second;
     if (now >= e.progress + options_.give_up) {
-      finish(here, error{errc::timed_out, fmt::format("request {}: no output of step {} for {} s; is any seat active?", here->first,
-                                                      e.record.arrivals.size(), options_.give_up.count() / 1000)}, out);
+      finish(
+          here,
+          error{errc::timed_out, fmt::format("request {}: no output of step {} for {} s; is any seat active?",
+                                             here->first, e.record.arrivals.size(), options_.give_up.count() / 1000)},
+          out);
     } else if (now >= e.due) {
       if (e.front_end.empty() || ++e.silences >= options_.patience) {
         assign(e, e.front_end, now, out);

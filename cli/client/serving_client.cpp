@@ -34,7 +34,7 @@ struct serving_client::impl {
 
   mutable std::mutex mutex;
   std::condition_variable wake, changed;
-  std::deque<arrival> inbox;               // guarded by mutex, as are the next four
+  std::deque<arrival> inbox;  // guarded by mutex, as are the next four
   std::size_t running = 0, active_seats = 0;
   serving_counters counters;
   bool stopping = false;
@@ -116,7 +116,8 @@ struct serving_client::impl {
 
   void handle(arrival one) {
     const auto when = one.when;
-    if (auto* request = std::get_if<inference_request>(&one.body)) return perform(book.submit(std::move(*request), when));
+    if (auto* request = std::get_if<inference_request>(&one.body))
+      return perform(book.submit(std::move(*request), when));
     if (auto* output = std::get_if<inference_output>(&one.body)) return perform(book.on(std::move(*output), when));
     if (auto* moved = std::get_if<request_moved>(&one.body)) return perform(book.on(*moved, when));
     if (auto* refusal = std::get_if<request_refused>(&one.body)) return perform(book.on(*refusal, when));
@@ -134,7 +135,8 @@ struct serving_client::impl {
     if (now >= ask_at) {
       const auto sent = control->send("", {++message_id, options.name, get_status{}});
       if (!sent) log::debug("client: status not asked: {}", sent.error().text);
-      ask_at = now + (book.waiting() > 0 || directory.active_seats() == 0 ? options.search_interval : options.status_interval);
+      ask_at = now + (book.waiting() > 0 || directory.active_seats() == 0 ? options.search_interval
+                                                                          : options.status_interval);
     }
     perform(book.tick(now));
   }
@@ -203,14 +205,15 @@ result<std::unique_ptr<serving_client>> serving_client::connect(link_context& co
 status serving_client::submit(inference_request request) {
   if (request.id.empty() || request.tokens == 0 || request.steps <= request.first_step ||
       request.hidden.size() % request.tokens != 0 || request.hidden.empty()) {
-    return fail(errc::invalid_argument, fmt::format("request '{}': needs an id, tokens, steps and hidden states for every token",
-                                                    request.id));
+    return fail(errc::invalid_argument,
+                fmt::format("request '{}': needs an id, tokens, steps and hidden states for every token", request.id));
   }
   {
     const std::lock_guard lock(impl_->mutex);
     if (impl_->running >= impl_->options.max_running) {
-      return fail(errc::does_not_fit, fmt::format("{} requests are running, the most this client keeps; wait for some to end",
-                                                  impl_->running));
+      return fail(
+          errc::does_not_fit,
+          fmt::format("{} requests are running, the most this client keeps; wait for some to end", impl_->running));
     }
     ++impl_->running;
     ++impl_->counters.submitted;
@@ -229,7 +232,8 @@ status serving_client::wait_idle(std::chrono::milliseconds deadline) {
 status serving_client::wait_active(std::size_t seats, std::chrono::milliseconds deadline) {
   std::unique_lock lock(impl_->mutex);
   if (impl_->changed.wait_for(lock, deadline, [&] { return impl_->active_seats >= seats; })) return {};
-  return fail(errc::timed_out, fmt::format("{} of {} seats are active after {} ms", impl_->active_seats, seats, deadline.count()));
+  return fail(errc::timed_out,
+              fmt::format("{} of {} seats are active after {} ms", impl_->active_seats, seats, deadline.count()));
 }
 
 std::size_t serving_client::running() const {

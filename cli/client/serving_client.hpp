@@ -1,5 +1,6 @@
-// Sends many requests at once to the deployment and follows them until they are answered: learns the active seats' front
-// ends from the coordinator, spreads requests over them, streams outputs, and never loses one (request_book.hpp says how).
+// Sends many requests at once to the deployment and follows them until they are answered: learns the active seats'
+// front ends from the coordinator, spreads requests over them, streams outputs, and never loses one (request_book.hpp
+// says how).
 #pragma once
 
 #include <chrono>
@@ -16,11 +17,11 @@
 namespace ballast {
 
 struct serving_options {
-  std::string coordinator;               // control gateway
-  std::string events;                    // its event publisher; empty: asks once in `status_interval`
+  std::string coordinator;  // control gateway
+  std::string events;       // its event publisher; empty: asks once in `status_interval`
   std::string name = "client";
   book_options book{};
-  std::size_t max_running = 4096;        // requests at once; submit() refuses more
+  std::size_t max_running = 4096;  // requests at once; submit() refuses more
   std::chrono::milliseconds status_interval{1000};
   std::chrono::milliseconds search_interval{100};  // while requests wait for a front end
 };
@@ -35,7 +36,8 @@ class serving_client {
  public:
   // Both are called on the client's thread, one at a time; they must not block, and may call submit().
   using done_handler = std::function<void(request_record)>;
-  using output_handler = std::function<void(const std::string& id, std::uint32_t step, const std::vector<float>& hidden)>;
+  using output_handler =
+      std::function<void(const std::string& id, std::uint32_t step, const std::vector<float>& hidden)>;
 
   // `context` must outlive the client. Errors: those of opening links. Whether anybody is there shows only later.
   static result<std::unique_ptr<serving_client>> connect(link_context& context, serving_options options,

@@ -55,7 +55,8 @@ result<std::string> find_loads(const std::string& named) {
 }
 
 // The story, from the first process to the last; then the comparison, on a machine that is quiet again.
-result<demo_report> play(const std::string& folder, const std::string& loads, const demo_settings& settings, demo_view& view) {
+result<demo_report> play(const std::string& folder, const std::string& loads, const demo_settings& settings,
+                         demo_view& view) {
   stop_signal stop;
   auto deployment = demo_deployment::start(folder, loads, settings);
   if (!deployment) return fail(deployment.error());
@@ -91,9 +92,10 @@ status run_demo(const demo_options& options, std::ostream& out) {
   auto folder = work_folder::open(options.folder);
   if (!folder) return fail(folder.error());
   const auto settings = default_demo_settings();
-  out << fmt::format("ballast demo: {} agents, {} layers of {} experts (top {}), {} redundant replicas a layer; loads of {}\n",
-                     settings.agents, settings.shape.layers, settings.shape.experts, settings.shape.top_k, settings.redundant,
-                     std::filesystem::path(*loads).filename().string());
+  out << fmt::format(
+      "ballast demo: {} agents, {} layers of {} experts (top {}), {} redundant replicas a layer; loads of {}\n",
+      settings.agents, settings.shape.layers, settings.shape.experts, settings.shape.top_k, settings.redundant,
+      std::filesystem::path(*loads).filename().string());
   demo_view view(out, !options.plain && ::isatty(STDOUT_FILENO) == 1);
   auto report = play(folder->path(), *loads, settings, view);
   if (!report) {

@@ -1,6 +1,6 @@
-// `ballast demo`: the whole story on one machine, with real processes: a coordinator and seven agents serve a model whose
-// loads follow a recording; experts are rebalanced, ranks added and removed, one is killed, all under traffic; in the end
-// every answer is compared bit for bit with what one static rank computes.
+// `ballast demo`: the whole story on one machine, with real processes: a coordinator and seven agents serve a model
+// whose loads follow a recording; experts are rebalanced, ranks added and removed, one is killed, all under traffic; in
+// the end every answer is compared bit for bit with what one static rank computes.
 #pragma once
 
 #include <cstdint>

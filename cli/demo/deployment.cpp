@@ -41,7 +41,8 @@ session_mib = 64
 name = "{6}"
 checkpoint = "{7}"
 )",
-                     folder, s.initial_ranks, s.redundant, s.window_size, s.slots_per_layer, s.spare_pages, model, checkpoint);
+                     folder, s.initial_ranks, s.redundant, s.window_size, s.slots_per_layer, s.spare_pages, model,
+                     checkpoint);
 }
 
 std::string last_line(const std::string& file) {
@@ -88,7 +89,8 @@ result<demo_deployment> demo_deployment::start(const std::string& folder, const 
   }
   const auto config = folder + "/ballast.toml";
   std::ofstream(config) << configuration(folder, d.model_, d.checkpoint_, settings);
-  const auto launch = [&](const std::string& name, const std::string& program, std::vector<std::string> arguments) -> status {
+  const auto launch = [&](const std::string& name, const std::string& program,
+                          std::vector<std::string> arguments) -> status {
     auto child = child_process::start(program, arguments, fmt::format("{}/{}.log", folder, name));
     if (!child) return fail(child.error());
     d.processes_.emplace(name, std::move(*child));
@@ -106,7 +108,8 @@ result<demo_deployment> demo_deployment::start(const std::string& folder, const 
 status demo_deployment::check() {
   for (auto& [name, process] : processes_) {
     if (process.running()) continue;
-    return fail(errc::unavailable, fmt::format("{} has ended by itself: {}", name, last_line(fmt::format("{}/{}.log", folder_, name))));
+    return fail(errc::unavailable,
+                fmt::format("{} has ended by itself: {}", name, last_line(fmt::format("{}/{}.log", folder_, name))));
   }
   return {};
 }
@@ -130,7 +133,8 @@ void demo_deployment::stop(std::chrono::milliseconds longest) {
     for (auto& [name, process] : processes_) {
       if ((name != "coordinator") != agents) continue;
       const auto left = end - std::chrono::steady_clock::now();
-      (void)process.wait(std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(left)));
+      (void)process.wait(
+          std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(left)));
     }
   }
   processes_.clear();  // kills what still runs

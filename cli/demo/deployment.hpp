@@ -18,7 +18,7 @@ struct demo_settings {
   std::uint32_t redundant = 16;        // replicas beyond one per expert, a layer
   std::uint32_t slots_per_layer = 72;  // two survivors hold every replica
   std::uint32_t spare_pages = 16;
-  std::uint32_t window_size = 256;     // steps
+  std::uint32_t window_size = 256;  // steps
   gpu::moe_shape shape;
   std::uint32_t topics = 8;
   std::uint64_t seed = 20;
@@ -29,7 +29,8 @@ demo_settings default_demo_settings();
 class demo_deployment {
  public:
   // Writes the checkpoint and the configuration into `folder` and starts the processes. Errors: those of each.
-  static result<demo_deployment> start(const std::string& folder, const std::string& loads, const demo_settings& settings);
+  static result<demo_deployment> start(const std::string& folder, const std::string& loads,
+                                       const demo_settings& settings);
 
   const std::string& model() const noexcept { return model_; }
   const std::string& checkpoint() const noexcept { return checkpoint_; }
@@ -38,8 +39,8 @@ class demo_deployment {
 
   // Error: a process has ended that was not killed here; the text has the last line of its log.
   status check();
-  status kill(const std::string& agent);          // SIGKILL. Error: not_found
-  void stop(std::chrono::milliseconds longest);   // asks every process to end; kills what does not
+  status kill(const std::string& agent);         // SIGKILL. Error: not_found
+  void stop(std::chrono::milliseconds longest);  // asks every process to end; kills what does not
 
  private:
   std::string folder_, model_, checkpoint_, coordinator_, events_;

@@ -40,7 +40,8 @@ namespace {
 result<child_process> child_process::start(const std::string& program, const std::vector<std::string>& arguments,
                                            const std::string& log_file) {
   if (::access(program.c_str(), X_OK) != 0) {
-    return fail(errc::io, fmt::format("{}: {}; build it, or keep the programs together", program, std::strerror(errno)));
+    return fail(errc::io,
+                fmt::format("{}: {}; build it, or keep the programs together", program, std::strerror(errno)));
   }
   std::vector<char*> argv{const_cast<char*>(program.c_str())};
   for (const auto& one : arguments) argv.push_back(const_cast<char*>(one.c_str()));

@@ -23,10 +23,10 @@ class child_process {
   ~child_process();  // kills
 
   pid_t pid() const noexcept { return pid_; }
-  bool running();                               // false once it has ended; never waits
-  void kill() noexcept;                         // SIGKILL; running() tells when it is gone
-  void ask_to_end() noexcept;                   // SIGTERM
-  bool wait(std::chrono::milliseconds longest); // until it has ended; false: it still runs
+  bool running();                                // false once it has ended; never waits
+  void kill() noexcept;                          // SIGKILL; running() tells when it is gone
+  void ask_to_end() noexcept;                    // SIGTERM
+  bool wait(std::chrono::milliseconds longest);  // until it has ended; false: it still runs
 
  private:
   child_process(pid_t pid, int descriptor) : pid_(pid), descriptor_(descriptor) {}

@@ -16,9 +16,10 @@ std::string text_of(const demo_report& r) {
       "steps       {}; quiet p50 {:.2f} ms, p99 {:.2f} ms\n"
       "imbalance   mean {:.3f} -> {:.3f}, worst layer {:.3f} -> {:.3f} (before and after the first rebalance)\n"
       "moved       {} in {} pages\n\n",
-      r.requests.sent, r.requests.answered, r.requests.failed, r.requests.resends, r.requests.moves, r.requests.duplicates,
-      r.answers_compared, r.answers_different, r.steps, r.quiet.p50, r.quiet.p99, r.imbalance_before, r.imbalance_after,
-      r.imbalance_before_max, r.imbalance_after_max, text::bytes(r.bytes_moved), [&] {
+      r.requests.sent, r.requests.answered, r.requests.failed, r.requests.resends, r.requests.moves,
+      r.requests.duplicates, r.answers_compared, r.answers_different, r.steps, r.quiet.p50, r.quiet.p99,
+      r.imbalance_before, r.imbalance_after, r.imbalance_before_max, r.imbalance_after_max, text::bytes(r.bytes_moved),
+      [&] {
         std::uint64_t pages = 0;
         for (const auto& op : r.operations) pages += op.pages_copied;
         return pages;
@@ -62,11 +63,12 @@ status verdict_of(const demo_report& r) {
                                                r.requests.sent, why));
   }
   if (r.answers_compared != r.requests.sent || r.answers_different != 0) {
-    return fail(errc::corrupt, fmt::format("{} of {} compared answers differ from one static rank's: {}", r.answers_different,
-                                           r.answers_compared, r.first_difference));
+    return fail(errc::corrupt, fmt::format("{} of {} compared answers differ from one static rank's: {}",
+                                           r.answers_different, r.answers_compared, r.first_difference));
   }
   for (const auto& op : r.operations) {
-    if (op.outcome != "done") return fail(errc::aborted, fmt::format("{} to {} ended {}", op.kind, op.target, op.outcome));
+    if (op.outcome != "done")
+      return fail(errc::aborted, fmt::format("{} to {} ended {}", op.kind, op.target, op.outcome));
   }
   return {};
 }

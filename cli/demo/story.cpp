@@ -134,7 +134,8 @@ status demo_story::rebalance() {
   if (auto done = until("measuring the balance", 20s, fresh); !done) return done;
   report_.imbalance_after = cluster_.models.front().imbalance_mean;
   report_.imbalance_after_max = cluster_.models.front().imbalance_max;
-  view_.note(seconds(), fmt::format("imbalance {:.3f} -> {:.3f} (mean over layers)", report_.imbalance_before, report_.imbalance_after));
+  view_.note(seconds(), fmt::format("imbalance {:.3f} -> {:.3f} (mean over layers)", report_.imbalance_before,
+                                    report_.imbalance_after));
   return {};
 }
 
@@ -190,7 +191,8 @@ status demo_story::until(const std::string& phase, std::chrono::milliseconds lon
     if (stop_.raised()) return fail(errc::aborted, "stopped by a signal");
     if (auto alive = deployment_.check(); !alive) return alive;
     if (clock::now() >= end) {
-      return fail(errc::timed_out, fmt::format("{}: not done after {} s", phase, std::chrono::duration_cast<std::chrono::seconds>(longest).count()));
+      return fail(errc::timed_out, fmt::format("{}: not done after {} s", phase,
+                                               std::chrono::duration_cast<std::chrono::seconds>(longest).count()));
     }
     std::unique_lock lock(mutex_);
     news_.wait_until(lock, std::min(end, clock::now() + look_interval), [&] { return has_news_; });

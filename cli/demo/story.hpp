@@ -69,11 +69,11 @@ class demo_story {
   std::vector<span> spans_;  // of the report's operations
 
   link_context context_;
-  std::mutex mutex_;                       // guards the next three
+  std::mutex mutex_;  // guards the next three
   std::condition_variable news_;
   bool has_news_ = false;
-  std::map<operation_id, moment> ended_;   // when an event told that an operation was over
-  std::vector<kept_answer> answers_;       // written on the client's thread while traffic runs
+  std::map<operation_id, moment> ended_;  // when an event told that an operation was over
+  std::vector<kept_answer> answers_;      // written on the client's thread while traffic runs
   request_maker make_;
   std::unique_ptr<control_client> control_;
   std::unique_ptr<load_generator> traffic_;

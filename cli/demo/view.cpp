@@ -38,7 +38,7 @@ std::string operation_of(const demo_moment& now) {
   for (const auto& op : now.cluster.operations) {
     if (op.outcome != "running") continue;
     return fmt::format("{} {}, {}{}", op.kind, text::seats(op.target), op.phase,
-                       op.awaited.empty() ? "" : ", awaits " + text::seats(op.awaited));
+                       op.awaited.empty() ? "" : fmt::format(", awaits {}", text::seats(op.awaited)));
   }
   return "none";
 }
@@ -68,7 +68,8 @@ void demo_view::show(const demo_moment& now) {
   }
   clear();
   const std::string block = fmt::format(
-      "\n  {:.1f} s  {}\n  active seats  {}\n  operation     {}\n  requests      {}\n  step          {}\n  imbalance     {}\n",
+      "\n  {:.1f} s  {}\n  active seats  {}\n  operation     {}\n  requests      {}\n  step          {}\n  imbalance   "
+      "  {}\n",
       now.seconds, now.phase, active_of(now), operation_of(now), traffic_of(now), steps_of(now), imbalance_of(now));
   drawn_lines_ = static_cast<std::size_t>(std::count(block.begin(), block.end(), '\n'));
   out_ << block << std::flush;

@@ -12,10 +12,10 @@
 namespace ballast {
 
 struct demo_moment {
-  double seconds = 0;          // since the demo began
+  double seconds = 0;  // since the demo began
   std::string phase;
   std::uint64_t sent = 0, answered = 0, running = 0, failed = 0;
-  latency_figures steps;       // of the last two seconds
+  latency_figures steps;  // of the last two seconds
   cluster_status cluster;
 };
 

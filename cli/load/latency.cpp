@@ -18,8 +18,12 @@ latency_figures figures_of(std::vector<double> samples) {
   if (samples.empty()) return {};
   std::sort(samples.begin(), samples.end());
   const double sum = std::accumulate(samples.begin(), samples.end(), 0.0);
-  return {samples.size(),          sum / static_cast<double>(samples.size()), percentile(samples, 0.5), percentile(samples, 0.9),
-          percentile(samples, 0.99), samples.back()};
+  return {samples.size(),
+          sum / static_cast<double>(samples.size()),
+          percentile(samples, 0.5),
+          percentile(samples, 0.9),
+          percentile(samples, 0.99),
+          samples.back()};
 }
 
 }  // namespace ballast

@@ -115,7 +115,8 @@ result<std::unique_ptr<load_generator>> load_generator::start(link_context& cont
   made->options = load;
   made->make = std::move(make);
   made->on_record = std::move(on_record);
-  auto client = serving_client::connect(context, std::move(serving), [raw](const request_record& record) { raw->on_done(record); });
+  auto client = serving_client::connect(context, std::move(serving),
+                                        [raw](const request_record& record) { raw->on_done(record); });
   if (!client) return fail(client.error());
   made->client = std::move(*client);
   if (load.request_rate > 0) {

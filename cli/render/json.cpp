@@ -41,8 +41,8 @@ document document_of(const std::vector<operation_status>& operations) {
 }
 
 document document_of(const seat_status& s) {
-  return {{"seat", index_of(s.seat)}, {"incarnation", s.incarnation}, {"agent", s.agent},       {"node", s.node},
-          {"state", s.state},         {"front_end", s.front_end},     {"step", s.step},         {"sessions", s.sessions},
+  return {{"seat", index_of(s.seat)}, {"incarnation", s.incarnation}, {"agent", s.agent}, {"node", s.node},
+          {"state", s.state},         {"front_end", s.front_end},     {"step", s.step},   {"sessions", s.sessions},
           {"replicas", s.replicas},   {"step_ms", s.step_ms}};
 }
 
@@ -59,7 +59,8 @@ document document_of(const model_status& m) {
           {"imbalance_max", m.imbalance_max},
           {"imbalance_min", m.imbalance_min},
           {"imbalance_before", m.imbalance_before},
-          {"window_steps", m.window_steps}};
+          {"window_steps", m.window_steps},
+          {"hidden", m.hidden}};
 }
 
 }  // namespace
@@ -93,7 +94,8 @@ std::string of(const rebalance_preview& p) {
 }
 
 std::string of(const event& news) {
-  document d = {{"sequence", news.sequence}, {"kind", news.kind}, {"text", news.text}, {"seats", document_of(news.seats)}};
+  document d = {
+      {"sequence", news.sequence}, {"kind", news.kind}, {"text", news.text}, {"seats", document_of(news.seats)}};
   d["operation"] = news.operation.empty() ? document() : document_of(news.operation.front());
   return dump(d);
 }

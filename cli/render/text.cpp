@@ -10,9 +10,16 @@ std::string ratio(double value) { return value > 0 ? fmt::format("{:.3f}", value
 
 std::vector<std::string> cells_of(const operation_status& op) {
   const auto what = op.kind == "rebalance" ? op.model : seats(op.target);
-  const auto why = op.reason.empty() && !op.awaited.empty() ? "awaits " + seats(op.awaited) : op.reason;
-  return {fmt::to_string(op.id),           op.kind, what, op.phase, op.outcome, fmt::format("{:.2f}", op.seconds),
-          fmt::to_string(op.pages_copied), bytes(op.bytes_moved), why};
+  const auto why = op.reason.empty() && !op.awaited.empty() ? fmt::format("awaits {}", seats(op.awaited)) : op.reason;
+  return {fmt::to_string(op.id),
+          op.kind,
+          what,
+          op.phase,
+          op.outcome,
+          fmt::format("{:.2f}", op.seconds),
+          fmt::to_string(op.pages_copied),
+          bytes(op.bytes_moved),
+          why};
 }
 
 }  // namespace
@@ -28,7 +35,10 @@ std::string bytes(std::uint64_t count) {
 
 std::string seats(const std::vector<seat_id>& ids) {
   std::string out;
-  for (const auto id : ids) out += (out.empty() ? "" : ",") + fmt::to_string(index_of(id));
+  for (const auto id : ids) {
+    if (!out.empty()) out += ',';
+    out += fmt::to_string(index_of(id));
+  }
   return out;
 }
 
@@ -44,14 +54,15 @@ std::string of(const operation_status& op) {
   if (op.outcome == "running") line += fmt::format(", {}", op.phase);
   if (!op.awaited.empty() && op.outcome == "running") line += fmt::format(", awaits seats {}", seats(op.awaited));
   line += fmt::format(" ({:.2f} s, {} pages, {})", op.seconds, op.pages_copied, bytes(op.bytes_moved));
-  if (!op.reason.empty()) line += ": " + op.reason;
+  if (!op.reason.empty()) line += fmt::format(": {}", op.reason);
   return line + "\n";
 }
 
 std::string of(const cluster_status& all) {
   std::size_t active = 0;
   for (const auto& seat : all.seats) active += seat.state == "active" ? 1 : 0;
-  std::string out = fmt::format("epoch {}, step {}, {} of {} seats active\n\n", all.epoch, all.steps, active, all.seats.size());
+  std::string out =
+      fmt::format("epoch {}, step {}, {} of {} seats active\n\n", all.epoch, all.steps, active, all.seats.size());
   table seats_table({"seat", "state", "agent", "node", "inc", "step", "sessions", "replicas", "step ms", "front end"});
   for (const auto& s : all.seats) {
     seats_table.row({fmt::to_string(index_of(s.seat)), s.state, s.agent, s.node, fmt::to_string(s.incarnation),
@@ -61,8 +72,8 @@ std::string of(const cluster_status& all) {
   if (!seats_table.empty()) out += seats_table.text() + "\n";
   table models({"model", "version", "imbalance mean", "max", "min", "before", "window steps"});
   for (const auto& m : all.models) {
-    models.row({m.name, fmt::to_string(m.version), ratio(m.imbalance_mean), ratio(m.imbalance_max), ratio(m.imbalance_min),
-                ratio(m.imbalance_before), fmt::to_string(m.window_steps)});
+    models.row({m.name, fmt::to_string(m.version), ratio(m.imbalance_mean), ratio(m.imbalance_max),
+                ratio(m.imbalance_min), ratio(m.imbalance_before), fmt::to_string(m.window_steps)});
   }
   if (!models.empty()) out += models.text() + "\n";
   return out + of(all.operations);
@@ -71,7 +82,7 @@ std::string of(const cluster_status& all) {
 std::string of(const rebalance_preview& p) {
   return fmt::format("{}: imbalance {} -> {}, {} moves, {}, {} waves; {}{}\n", p.model, ratio(p.imbalance_before),
                      ratio(p.imbalance_after), p.moves, bytes(p.bytes), p.waves, p.pays ? "pays" : "does not pay",
-                     p.explanation.empty() ? "" : ": " + p.explanation);
+                     p.explanation.empty() ? "" : fmt::format(": {}", p.explanation));
 }
 
 std::string of(const event& news) {

@@ -14,14 +14,17 @@
 namespace ballast::verbs {
 namespace {
 
-std::chrono::milliseconds milliseconds_of(double seconds) { return std::chrono::milliseconds(static_cast<long>(seconds * 1e3)); }
+std::chrono::milliseconds milliseconds_of(double seconds) {
+  return std::chrono::milliseconds(static_cast<long>(seconds * 1e3));
+}
 
 // A connection for the length of one verb.
 struct session {
   link_context context;
   std::unique_ptr<control_client> client;
 
-  static result<std::unique_ptr<session>> open(const common_options& common, control_client::event_handler on_event = {}) {
+  static result<std::unique_ptr<session>> open(const common_options& common,
+                                               control_client::event_handler on_event = {}) {
     auto made = std::make_unique<session>();
     control_options options;
     options.coordinator = common.coordinator;

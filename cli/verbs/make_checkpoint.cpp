@@ -23,10 +23,8 @@ result<T> choose(const std::map<std::string, T>& known, const std::string& flag,
 
 const std::map<std::string, hf_layout> layouts = {
     {"qwen3", hf_layout::qwen3_moe}, {"mixtral", hf_layout::mixtral}, {"deepseek", hf_layout::deepseek_v3}};
-const std::map<std::string, gpu::dtype> dtypes = {{"f32", gpu::dtype::f32},
-                                                  {"bf16", gpu::dtype::bf16},
-                                                  {"f16", gpu::dtype::f16},
-                                                  {"f8_e4m3", gpu::dtype::f8_e4m3}};
+const std::map<std::string, gpu::dtype> dtypes = {
+    {"f32", gpu::dtype::f32}, {"bf16", gpu::dtype::bf16}, {"f16", gpu::dtype::f16}, {"f8_e4m3", gpu::dtype::f8_e4m3}};
 
 std::uint64_t folder_bytes(const std::string& folder) {
   std::uint64_t sum = 0;
@@ -60,14 +58,15 @@ status verbs::make_checkpoint(const checkpoint_options& options, bool as_json, s
   }
   std::optional<topic_source> topics;
   if (!options.loads.empty()) topics = topic_source{options.loads, options.topics};
-  if (auto made = write_checkpoint(options.out, *layout, shape, options.seed, topics, options.shards); !made) return made;
+  if (auto made = write_checkpoint(options.out, *layout, shape, options.seed, topics, options.shards); !made)
+    return made;
   const auto size = folder_bytes(options.out);
   if (as_json) {
-    out << fmt::format("{{\"folder\":{},\"layers\":{},\"experts\":{},\"bytes\":{},\"topics\":{}}}\n", json::quoted(options.out),
-                       shape.layers, shape.experts, size, topics ? options.topics : 0);
+    out << fmt::format("{{\"folder\":{},\"layers\":{},\"experts\":{},\"bytes\":{},\"topics\":{}}}\n",
+                       json::quoted(options.out), shape.layers, shape.experts, size, topics ? options.topics : 0);
   } else {
-    out << fmt::format("{}: {} layers of {} experts, {}{}\n", options.out, shape.layers, shape.experts, text::bytes(size),
-                       topics ? fmt::format(", routers follow {}", options.loads) : "");
+    out << fmt::format("{}: {} layers of {} experts, {}{}\n", options.out, shape.layers, shape.experts,
+                       text::bytes(size), topics ? fmt::format(", routers follow {}", options.loads) : "");
   }
   return {};
 }

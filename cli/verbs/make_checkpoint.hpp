@@ -16,7 +16,7 @@ struct checkpoint_options {
   std::string layout = "qwen3";  // qwen3, mixtral, deepseek
   std::string dtype = "bf16";    // f32, bf16, f16, f8_e4m3
   gpu::moe_shape shape;
-  std::string loads;             // recorded loads; empty: routers from the seed
+  std::string loads;  // recorded loads; empty: routers from the seed
   std::uint32_t topics = 8;
   std::uint64_t seed = 1;
   std::uint32_t shards = 4;

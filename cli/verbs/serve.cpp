@@ -1,5 +1,5 @@
-// `ballast serve`: coordinator and ranks in one process, the very same services that ballast-coordinator and ballast-agent
-// run, with tokens and weights over inproc.
+// `ballast serve`: coordinator and ranks in one process, the very same services that ballast-coordinator and
+// ballast-agent run, with tokens and weights over inproc.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -41,12 +41,30 @@ result<deployment> read(const serve_options& options) {
   return d;
 }
 
+// The ranks that start must hold every expert; what is refused here would otherwise wait for seats for ever.
+status check_sizes(const deployment& d) {
+  for (std::size_t m = 0; m < d.agent.models.size(); ++m) {
+    const auto source = open_model(d.agent.models[m]);
+    if (!source) return fail(source.error());
+    const auto experts = (*source)->shape().experts;
+    const auto slots = m < d.agent.capacity.size() ? d.agent.capacity[m].slots_per_layer : 0;
+    const auto held = std::uint64_t{slots} * d.coordinator.initial_ranks;
+    if (slots == 0 || held >= experts) continue;  // 0: as many as the model has experts
+    return fail(errc::does_not_fit,
+                fmt::format("model {}: {} ranks of {} slots a layer hold {} experts, but it has {}; raise "
+                            "slots_per_layer or initial_ranks",
+                            d.agent.models[m].name, d.coordinator.initial_ranks, slots, held, experts));
+  }
+  return {};
+}
+
 }  // namespace
 
 status serve(const common_options& common, const serve_options& options, std::ostream& out) {
   stop_signal stop;  // before the services' threads
   auto read_in = read(options);
   if (!read_in) return fail(read_in.error());
+  if (auto fits = check_sizes(*read_in); !fits) return fits;
   link_context context;
   auto service = coordinator_service::start(context, read_in->coordinator);
   if (!service) return fail(service.error());
@@ -54,8 +72,9 @@ status serve(const common_options& common, const serve_options& options, std::os
   auto ranks = agent::start(context, read_in->agent);
   if (!ranks) return fail(ranks.error());
   if (common.json) {
-    out << fmt::format("{{\"coordinator\":{},\"events\":{},\"front_end\":{},\"ranks\":{}}}\n", json::quoted((*service)->address()),
-                       json::quoted((*service)->events_address()), json::quoted((*ranks)->front_end()), read_in->agent.ranks);
+    out << fmt::format("{{\"coordinator\":{},\"events\":{},\"front_end\":{},\"ranks\":{}}}\n",
+                       json::quoted((*service)->address()), json::quoted((*service)->events_address()),
+                       json::quoted((*ranks)->front_end()), read_in->agent.ranks);
   } else {
     out << fmt::format("serving: coordinator {}, events {}, clients {}, {} ranks\n", (*service)->address(),
                        (*service)->events_address(), (*ranks)->front_end(), read_in->agent.ranks);

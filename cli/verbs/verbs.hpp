@@ -1,5 +1,5 @@
-// The verbs of `ballast`, one function each, free of command-line parsing. Each prints its result to `out` (with `json`:
-// exactly one document; `watch`: one a line) and answers an error that main prints as one line.
+// The verbs of `ballast`, one function each, free of command-line parsing. Each prints its result to `out` (with
+// `json`: exactly one document; `watch`: one a line) and answers an error that main prints as one line.
 #pragma once
 
 #include <chrono>
@@ -41,19 +41,18 @@ struct watch_options {
 
 struct serve_options {
   std::string config;
-  std::uint32_t ranks = 0;      // 0: as the file says
+  std::uint32_t ranks = 0;                // 0: as the file says
   std::string listen, events, front_end;  // addresses others may use; empty: as the file says, or none
 };
 
 struct bench_options {
   std::string model;
-  std::uint32_t hidden = 0;        // values of one token; 0: from the topics
-  double request_rate = 0;         // a second; 0: closed loop with `concurrency`
+  double request_rate = 0;  // a second; 0: closed loop with `concurrency`
   std::uint32_t concurrency = 8;
   std::uint64_t num_requests = 0;
   double duration_s = 0;
   std::uint32_t tokens = 4, steps = 8;
-  std::string topics;              // folder written by make-checkpoint
+  std::string topics;  // checkpoint folder with topics.json; empty: random inputs
   std::uint64_t seed = 1;
 };
 

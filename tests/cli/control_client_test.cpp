@@ -27,7 +27,8 @@ operation_status operation(operation_id id, const std::string& outcome, const st
 class control_client_test : public ::testing::Test {
  protected:
   void start(fakes::fake_coordinator::responder answer) {
-    coordinator = std::make_unique<fakes::fake_coordinator>(context, "inproc://control", "inproc://events", std::move(answer));
+    coordinator =
+        std::make_unique<fakes::fake_coordinator>(context, "inproc://control", "inproc://events", std::move(answer));
     control_options options;
     options.coordinator = coordinator->address();
     options.events = coordinator->events_address();

@@ -23,10 +23,12 @@ std::vector<float> next_hidden(std::vector<float> hidden) {
   return hidden;
 }
 
-fake_coordinator::fake_coordinator(link_context& context, const std::string& control, const std::string& events, responder answer)
+fake_coordinator::fake_coordinator(link_context& context, const std::string& control, const std::string& events,
+                                   responder answer)
     : answer_(std::move(answer)) {
   events_ = bound(context, link_kind::publisher, events, [](const std::string&, const envelope&) {});
-  control_ = bound(context, link_kind::router, control, [this](const std::string& peer, const envelope& m) { on(peer, m); });
+  control_ =
+      bound(context, link_kind::router, control, [this](const std::string& peer, const envelope& m) { on(peer, m); });
 }
 
 void fake_coordinator::set_seat(std::uint32_t seat, const std::string& state, const std::string& front_end, bool tell) {
@@ -79,7 +81,8 @@ void fake_coordinator::on(const std::string& peer, const envelope& message) {
 }
 
 fake_agent::fake_agent(link_context& context, const std::string& address, agent_plan plan) : plan_(std::move(plan)) {
-  link_ = bound(context, link_kind::router, address, [this](const std::string& peer, const envelope& m) { on(peer, m); });
+  link_ =
+      bound(context, link_kind::router, address, [this](const std::string& peer, const envelope& m) { on(peer, m); });
 }
 
 void fake_agent::on(const std::string& peer, const envelope& message) {
@@ -100,7 +103,8 @@ void fake_agent::on(const std::string& peer, const envelope& message) {
 void fake_agent::run(const std::string& peer, inference_request request) {
   for (auto step = request.first_step; step < request.steps; ++step) {
     if (step - request.first_step >= plan_.outputs) {
-      if (!plan_.moved_to.empty()) (void)link_->send(peer, {0, "fake", request_moved{request.id, plan_.moved_to, step}});
+      if (!plan_.moved_to.empty())
+        (void)link_->send(peer, {0, "fake", request_moved{request.id, plan_.moved_to, step}});
       return;
     }
     request.hidden = next_hidden(std::move(request.hidden));

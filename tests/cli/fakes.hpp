@@ -23,7 +23,7 @@ class fake_coordinator {
   fake_coordinator(link_context& context, const std::string& control, const std::string& events, responder answer = {});
 
   void set_seat(std::uint32_t seat, const std::string& state, const std::string& front_end, bool tell = true);
-  void publish(event news);                   // numbered here
+  void publish(event news);  // numbered here
   std::uint64_t received(const std::string& type) const;
   const std::string& address() const { return control_->address(); }
   const std::string& events_address() const { return events_->address(); }
@@ -42,13 +42,13 @@ class fake_coordinator {
 
 // Runs each request at once; `plan` may change what a client sees of it.
 struct agent_plan {
-  std::uint32_t ignore = 0;            // so many requests are not answered at all
-  std::uint32_t outputs = 1u << 30;    // so many outputs of each request, then silence…
-  std::string moved_to;                // …or, if set, word that the request has moved there
-  std::uint32_t refusals = 0;          // so many requests are refused with `refusal`
+  std::uint32_t ignore = 0;          // so many requests are not answered at all
+  std::uint32_t outputs = 1u << 30;  // so many outputs of each request, then silence…
+  std::string moved_to;              // …or, if set, word that the request has moved there
+  std::uint32_t refusals = 0;        // so many requests are refused with `refusal`
   error refusal{errc::does_not_fit, "full"};
-  bool twice = false;                  // every output twice
-  bool wrong_twin = false;             // the second one with other bits
+  bool twice = false;       // every output twice
+  bool wrong_twin = false;  // the second one with other bits
 };
 
 class fake_agent {

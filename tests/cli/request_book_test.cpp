@@ -198,8 +198,9 @@ TEST(request_book, answers_everything_whatever_the_network_does) {
     for (int i = 0; i < 8; ++i) perform(book.submit(request_of(std::to_string(i), 1 + random() % 6), now));
     for (int round = 0; round < 4000 && done.size() < 8; ++round) {
       now += std::chrono::milliseconds(random() % 40);
-      if (round % 20 == 0) perform(book.front_ends(chance(20) ? std::set<std::string>{} : std::set<std::string>{"a", "b"},
-                                                   {"a", "b", "c"}, now));
+      if (round % 20 == 0)
+        perform(book.front_ends(chance(20) ? std::set<std::string>{} : std::set<std::string>{"a", "b"}, {"a", "b", "c"},
+                                now));
       perform(book.tick(now));
       for (int i = 0; i < 3 && !network.empty(); ++i) {
         std::swap(network[random() % network.size()], network.back());
@@ -213,7 +214,8 @@ TEST(request_book, answers_everything_whatever_the_network_does) {
     for (const auto& record : done) {
       ASSERT_FALSE(record.failure.has_value()) << "seed " << seed << ": " << record.failure->text;
       ASSERT_EQ(record.outputs.size(), record.request.steps) << "seed " << seed;
-      for (std::uint32_t step = 0; step < record.request.steps; ++step) EXPECT_EQ(record.outputs[step], answer_of(step));
+      for (std::uint32_t step = 0; step < record.request.steps; ++step)
+        EXPECT_EQ(record.outputs[step], answer_of(step));
     }
   }
 }

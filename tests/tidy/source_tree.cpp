@@ -12,8 +12,8 @@ namespace {
 namespace fs = std::filesystem;
 
 bool is_text(const fs::path& path) {
-  static const std::array known = {".hpp", ".cpp", ".cu",  ".cuh",     ".py",   ".sh",  ".cmake", ".txt",
-                                   ".md",  ".json", ".yml", ".service", ".toml", ".supp"};
+  static const std::array known = {".hpp", ".cpp", ".cu",   ".cuh", ".py",      ".sh",   ".cmake",
+                                   ".txt", ".md",  ".json", ".yml", ".service", ".toml", ".supp"};
   const auto extension = path.extension().string();
   if (extension.empty()) return path.filename() == "Dockerfile" || path.parent_path().filename() == ".ci";
   return std::find(known.begin(), known.end(), extension) != known.end();
@@ -21,7 +21,8 @@ bool is_text(const fs::path& path) {
 
 bool is_left_out(const fs::path& folder) {
   const auto name = folder.filename().string();
-  return name.starts_with("build") || name == "__pycache__" || name == "data" || (name.starts_with(".") && name != ".ci");
+  return name.starts_with("build") || name == "__pycache__" || name == "data" ||
+         (name.starts_with(".") && name != ".ci");
 }
 
 source_file load(const fs::path& root, const fs::path& path) {

@@ -1,5 +1,5 @@
-// Reads the project's own tree for the tidy test: files, includes, link graph, lengths of functions. Heuristics over text
-// with comments and strings blanked out; no compiler.
+// Reads the project's own tree for the tidy test: files, includes, link graph, lengths of functions. Heuristics over
+// text with comments and strings blanked out; no compiler.
 #pragma once
 
 #include <filesystem>
@@ -26,7 +26,7 @@ std::string blank_comments_and_strings(const std::string& text);
 
 struct include_line {
   std::size_t line = 0;
-  std::string target;   // between the quotes or brackets
+  std::string target;  // between the quotes or brackets
   bool quoted = false;
 };
 std::vector<include_line> includes_of(const source_file& file);

@@ -23,7 +23,8 @@ source_file file_of(const std::string& path, const std::string& text) {
 }
 
 TEST(tidy_scan, blanks_comments_and_literals_but_keeps_lines) {
-  const auto out = blank_comments_and_strings("int a; // { b\nchar c = '{'; /* }\n */ auto s = \"}\\\"{\";\nR\"x(})x\";\n");
+  const auto out =
+      blank_comments_and_strings("int a; // { b\nchar c = '{'; /* }\n */ auto s = \"}\\\"{\";\nR\"x(})x\";\n");
   EXPECT_EQ(out.find('{'), std::string::npos);
   EXPECT_EQ(out.find('}'), std::string::npos);
   EXPECT_EQ(std::count(out.begin(), out.end(), '\n'), 4);
@@ -36,7 +37,8 @@ TEST(tidy_scan, digit_separators_are_no_characters) {
 
 TEST(tidy_scan, measures_functions_at_any_place) {
   const auto found = functions_of(
-      "namespace a {\nstruct s {\n  int f() const {\n    return 1;\n  }\n  s() : x_{1}, y_(2) {\n\n\n  }\n  int x_, y_;\n};\n"
+      "namespace a {\nstruct s {\n  int f() const {\n    return 1;\n  }\n  s() : x_{1}, y_(2) {\n\n\n  }\n  int x_, "
+      "y_;\n};\n"
       "int g(int a)\n{\n  auto l = [&] { return a; };\n  if (a) {\n  }\n  return l();\n}\n}\n");
   ASSERT_EQ(found.size(), 3u);
   EXPECT_EQ(found[0].name, "f");
@@ -49,7 +51,9 @@ TEST(tidy_scan, measures_functions_at_any_place) {
 }
 
 TEST(tidy_scan, tables_and_types_are_no_functions) {
-  EXPECT_TRUE(functions_of("constexpr int t[] = {\n1,\n2};\nenum class e : int { a, b };\nclass c final : public d {};\n").empty());
+  EXPECT_TRUE(
+      functions_of("constexpr int t[] = {\n1,\n2};\nenum class e : int { a, b };\nclass c final : public d {};\n")
+          .empty());
 }
 
 TEST(tidy_scan, reads_includes_with_their_lines) {
@@ -62,10 +66,11 @@ TEST(tidy_scan, reads_includes_with_their_lines) {
 }
 
 TEST(tidy_scan, reads_the_link_graph) {
-  const auto graph = read_link_graph({file_of("agent/CMakeLists.txt",
-                                              "# ballast_library(no)\nballast_library(agent SOURCES a.cpp LINK ballast::gpu\n"
-                                              "  PRIVATE ballast_dep::caf)\nadd_executable(ballast-agent main.cpp)\n"
-                                              "target_link_libraries(ballast-agent PRIVATE ballast_agent)\n")});
+  const auto graph =
+      read_link_graph({file_of("agent/CMakeLists.txt",
+                               "# ballast_library(no)\nballast_library(agent SOURCES a.cpp LINK ballast::gpu\n"
+                               "  PRIVATE ballast_dep::caf)\nadd_executable(ballast-agent main.cpp)\n"
+                               "target_link_libraries(ballast-agent PRIVATE ballast_agent)\n")});
   ASSERT_EQ(graph.targets.size(), 2u);
   EXPECT_EQ(graph.targets[0], (std::pair<std::string, std::string>{"agent", "agent"}));
   ASSERT_EQ(graph.edges.size(), 3u);

@@ -42,7 +42,8 @@ bool is_vocabulary(const std::string& header) {
 }
 
 TEST(tidy, every_folder_of_the_design_exists) {
-  for (const char* folder : {"messages", "policies", "gpu", "gpu/host", "agent", "coordinator", "cli", "deploy", "tests"}) {
+  for (const char* folder :
+       {"messages", "policies", "gpu", "gpu/host", "agent", "coordinator", "cli", "deploy", "tests"}) {
     EXPECT_TRUE(std::filesystem::is_directory(std::filesystem::path(BALLAST_SOURCE_DIR) / folder)) << folder;
   }
 }
@@ -58,8 +59,10 @@ TEST(tidy, folders_include_only_what_the_table_allows) {
       const bool ours = quoted && (may_know().contains(folder) || folder == "tests");
       EXPECT_TRUE(!ours || allowed(file.folder(), folder)) << file.path << ":" << line << " includes " << target;
       const bool narrow = file.folder() == "policies" || file.folder() == "gpu";
-      EXPECT_TRUE(!narrow || folder != "messages" || is_vocabulary(target)) << file.path << ":" << line << " includes " << target;
-      EXPECT_TRUE(!quoted || slash != std::string::npos) << file.path << ":" << line << ": paths are from the root: " << target;
+      EXPECT_TRUE(!narrow || folder != "messages" || is_vocabulary(target))
+          << file.path << ":" << line << " includes " << target;
+      EXPECT_TRUE(!quoted || slash != std::string::npos)
+          << file.path << ":" << line << ": paths are from the root: " << target;
     }
   }
 }
@@ -71,8 +74,8 @@ TEST(tidy, targets_link_only_what_the_table_allows) {
   for (const auto& [from, to, file] : graph.edges) {
     if (!home.contains(from) || !home.contains(to)) continue;
     ++judged;
-    EXPECT_TRUE(allowed(home[from], home[to])) << file << ": " << from << " (" << home[from] << ") links " << to << " ("
-                                               << home[to] << ")";
+    EXPECT_TRUE(allowed(home[from], home[to]))
+        << file << ": " << from << " (" << home[from] << ") links " << to << " (" << home[to] << ")";
   }
   EXPECT_GT(judged, 10u);
 }
@@ -96,7 +99,8 @@ TEST(tidy, third_party_layers_stay_at_home) {
     for (const auto& [line, target, quoted] : includes_of(file)) {
       for (const auto& [what, header, homes] : rules) {
         if (!std::regex_search(target, header)) continue;
-        const bool home = std::any_of(homes.begin(), homes.end(), [&](const auto& h) { return file.path.starts_with(h); });
+        const bool home =
+            std::any_of(homes.begin(), homes.end(), [&](const auto& h) { return file.path.starts_with(h); });
         EXPECT_TRUE(home) << file.path << ":" << line << ": " << what << " has no business here";
       }
     }
