@@ -1,19 +1,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cmath>
+#include <map>
 
 #include "coordinator/cluster_parts.hpp"
+#include "policies/net_benefit.hpp"
 
 namespace ballast::cluster {
 namespace {
-
-bool well_formed(const model_record& m, const load_summary& l) {
-  if (l.last_step < l.first_step || l.tokens.size() != m.description.layers) return false;
-  return std::ranges::all_of(l.tokens, [&](const auto& layer) {
-    return layer.size() == m.description.experts && std::ranges::all_of(layer, [](double t) { return std::isfinite(t) && t >= 0; });
-  });
-}
 
 bool interval_passed(const cluster_state& s, const model_record& m) {
   const auto interval = s.config.step_interval;
@@ -53,28 +47,36 @@ void answer_preview(context& c, const preview_request& asked, const plan& made) 
 
 }  // namespace
 
+std::uint64_t copies_on_busiest(const model_plan& m) {
+  std::map<seat_id, std::uint64_t> copies;
+  for (const auto& w : m.waves)
+    for (const auto& t : w.adds) ++copies[t.seat];
+  std::uint64_t most = 0;
+  for (const auto& [seat, n] : copies) most = std::max(most, n);
+  return most;
+}
+
 verdict weigh(const cluster_state& s, const model_plan& m) {
-  double step_ms = 0;
-  for (const auto seat : s.members) step_ms = std::max(step_ms, s.seats[index_of(seat)].beat.step_ms);
-  const double horizon = s.config.step_interval != 0 ? s.config.step_interval : s.config.window_size;
-  const double gain_ms = m.imbalance_before > 0 ? horizon * step_ms * (1 - m.imbalance_after / m.imbalance_before) : 0;
-  const double cost_ms = static_cast<double>(m.copies) * s.page_cost_ms;
-  const bool better = m.imbalance_after < m.imbalance_before;
-  const bool pays = better && gain_ms >= s.config.min_gain_ratio * cost_ms;
-  return {pays, fmt::format("imbalance {:.3f} -> {:.3f} with {} moves; predicted gain {:.0f} ms over {:.0f} steps, cost {:.0f} ms: {}", m.imbalance_before,
-                            m.imbalance_after, m.copies, gain_ms, horizon, cost_ms, pays ? "it pays" : "it does not pay")};
+  policies::benefit_question q;
+  q.imbalance_before = m.imbalance_before;
+  q.imbalance_after = m.imbalance_after;
+  for (const auto seat : s.members) q.step_seconds = std::max(q.step_seconds, s.seats[index_of(seat)].beat.step_ms / 1000);
+  q.horizon_steps = s.config.step_interval != 0 ? s.config.step_interval : s.config.window_size;
+  q.pages = copies_on_busiest(m);
+  q.seconds_per_page = s.page_seconds;
+  q.hysteresis = s.config.min_gain_ratio - 1;
+  const auto answer = policies::net_benefit(q);
+  return {answer.pays, fmt::format("imbalance {:.3f} -> {:.3f} with {} copies; {}", m.imbalance_before, m.imbalance_after, m.copies, answer.text)};
 }
 
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index) {
   if (!m.current || s.members.empty() || m.window.steps() == 0) return {};
-  return policies::imbalance(*m.current, m.window.total(), infos_of(s, s.members, index));
+  return policies::imbalance(*m.current, m.window.totals(), infos_of(s, s.members, index));
 }
 
 void on_load_summary(context& c, const load_summary& l) {
   if (l.model >= c.s.models.size()) return;
-  auto& m = c.s.models[l.model];
-  if (!well_formed(m, l) || !contains(c.s.members, l.seat)) return;
-  m.window.add(l.first_step, l.last_step, l.tokens);
+  if (contains(c.s.members, l.seat)) c.s.models[l.model].window.add(l.seat, l.first_step, l.last_step, l.tokens);
 }
 
 void look_at_balance(context& c) {

@@ -63,12 +63,7 @@ std::uint32_t node_index(cluster_state& s, const std::string& node) {
 
 void take_models(cluster_state& s, const hello& h) {
   if (!s.models.empty()) return;
-  for (const auto& m : h.models) {
-    model_record record;
-    record.description = m;
-    record.window = load_history(m.layers, m.experts, s.config.window_size);
-    s.models.push_back(std::move(record));
-  }
+  for (const auto& m : h.models) s.models.emplace_back(m, s.config.window_size);
   for (const auto& o : h.ranks)
     s.agreed_batch_tokens = s.agreed_batch_tokens == 0 ? o.capacity.max_batch_tokens : std::min(s.agreed_batch_tokens, o.capacity.max_batch_tokens);
 }
@@ -180,7 +175,8 @@ seat_record* living(context& c, const std::string& peer, seat_id seat, incarnati
 
 void on_trouble(context& c, const seat_trouble& t) {
   const std::string why = fmt::format("seat {}: communicator {} failed: {}", index_of(t.seat), t.epoch, t.failure.text);
-  const bool stepped_on = t.epoch != 0 && t.epoch == c.s.epoch && contains(c.s.members, t.seat);
+  const bool meant = contains(c.s.members, t.seat) || (c.s.running && contains(c.op().new_members, t.seat));
+  const bool stepped_on = t.epoch != 0 && t.epoch == c.s.epoch && meant;
   if (!c.s.running) {
     if (stepped_on) recover(c, why);
     return;
@@ -188,6 +184,7 @@ void on_trouble(context& c, const seat_trouble& t) {
   const auto& op = c.op();
   const bool switched_to = op.switch_uncertain && t.epoch == op.epoch;
   if (!stepped_on && !switched_to) return;
+  if (c.s.members.empty()) return undo(c, why);  // a first start that did not get far
   apply(c, row_of(op.program.front()).on_trouble, why, {});
 }
 

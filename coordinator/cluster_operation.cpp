@@ -152,7 +152,7 @@ void take_back(context& c, const std::string& why) {
   auto& op = c.op();
   op.undoing = true;
   op.reason = "reverted in probation: " + why;
-  c.s.members = op.old_members;
+  set_members(c.s, op.old_members);
   c.s.epoch = op.old_epoch;
   c.s.wanted = op.old_wanted;
   for (std::size_t i = 0; i < c.s.models.size(); ++i) c.s.models[i].current = op.old_tables[i];
@@ -266,7 +266,7 @@ void take_switch(context& c) {
       c.s.models[m.model].current = m.table;
       name_slots(c.s, m.model, m.staged);
     }
-  c.s.members = op.new_members;
+  set_members(c.s, op.new_members);
   c.s.epoch = op.epoch;
   c.s.served_before = true;
   op.switch_uncertain = false;

@@ -27,6 +27,7 @@ bool alive(const cluster_state& s, seat_id seat);
 std::vector<seat_id> alive_only(const cluster_state& s, const std::vector<seat_id>& seats);
 std::vector<seat_id> seats_in(const cluster_state& s, seat_state state);
 void set_seat_state(context& c, seat_id seat, seat_state to);
+void set_members(cluster_state& s, std::vector<seat_id> members);
 policies::seat_info info_of(const cluster_state& s, seat_id seat, model_index model);
 std::vector<policies::seat_info> infos_of(const cluster_state& s, const std::vector<seat_id>& seats, model_index model);
 
@@ -69,6 +70,7 @@ struct verdict {
   std::string explanation;
 };
 verdict weigh(const cluster_state& s, const model_plan& m);
+std::uint64_t copies_on_busiest(const model_plan& m);  // the receiver that gets most
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index);
 
 // ---- cluster_queue.cpp: the arbiter

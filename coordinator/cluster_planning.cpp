@@ -67,7 +67,7 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
     task.problem.groups = record.description.groups;
     task.problem.redundant = s.config.num_redundant_experts;
     task.problem.seats = infos_of(s, onto, m);
-    task.problem.loads = record.window.total();
+    task.problem.loads = record.window.totals();
     task.problem.target_imbalance = s.config.target_imbalance;
     if (kind != plan_kind::start) task.problem.current = record.current;
     task.everyone = infos_of(s, everyone, m);

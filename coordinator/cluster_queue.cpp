@@ -17,6 +17,16 @@ void remember(context& c, const operation_status& report) {
   log_line(c, fmt::format("operation {} ({}) {}: {}", report.id, report.kind, report.outcome, report.reason), report.outcome != "done");
 }
 
+// What a copy costs, waves and all: a running mean over rebalances.
+void measure_pages(cluster_state& s, const operation& op) {
+  std::uint64_t copies = 0;
+  if (op.made)
+    for (const auto& m : op.made->models) copies += copies_on_busiest(m);
+  if (copies == 0) return;
+  const double seconds = static_cast<double>(s.now_ms - op.moving_since_ms) / 1000 / static_cast<double>(copies);
+  s.page_seconds = s.page_seconds == 0 ? seconds : 0.7 * s.page_seconds + 0.3 * seconds;
+}
+
 void begin_scale(context& c) {
   auto& op = c.op();
   auto target = choose_seats(c.s, op.what);
@@ -129,10 +139,7 @@ void finish(context& c, std::string outcome, std::string reason) {
   auto& op = c.op();
   if (outcome != "done" && op.what.kind == operation_kind::scale)
     c.s.rest_until_ms = c.s.now_ms + 10 * std::uint64_t{c.s.config.command_retry_ms};
-  if (outcome == "done" && op.moving_since_ms != 0 && op.report.pages_copied > 0) {
-    const double cost = static_cast<double>(c.s.now_ms - op.moving_since_ms) / static_cast<double>(op.report.pages_copied);
-    c.s.page_cost_ms = c.s.page_cost_ms == 0 ? cost : 0.7 * c.s.page_cost_ms + 0.3 * cost;
-  }
+  if (outcome == "done" && op.what.kind == operation_kind::rebalance) measure_pages(c.s, op);
   operation_status report = op.report;
   report.outcome = std::move(outcome);
   report.reason = std::move(reason);

@@ -52,7 +52,7 @@ void halt_and_repair(context& c) {
   op.model = op.wave = 0;
   op.pause_until_ms = 0;
   op.deadline_ms = c.s.now_ms + c.s.config.operation_deadline_ms;
-  c.s.members = alive_only(c.s, c.s.members);
+  set_members(c.s, alive_only(c.s, c.s.members));
   op.new_members = op.what.target = c.s.members;
   op.report.target = op.what.target;
   c.s.epoch = 0;
@@ -108,7 +108,7 @@ void go_out_of_service(context& c, const std::string& why) {
   op.reason = "out of service: " + why + "; waiting for seats";
   op.unsettled.clear();  // a release empties everything, whatever is still being fetched
   op.new_members.clear();
-  c.s.members.clear();
+  set_members(c.s, {});
   c.s.epoch = 0;
   for (auto& m : c.s.models) m.current.reset();
   follow(c, to_program(std::array{phase::releasing}));

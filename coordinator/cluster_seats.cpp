@@ -72,6 +72,11 @@ void set_seat_state(context& c, seat_id seat, seat_state to) {
   tell(c, "seat", "seat " + std::to_string(index_of(seat)) + " is " + to_string(to), nullptr, {status_of(c.s, *r)});
 }
 
+void set_members(cluster_state& s, std::vector<seat_id> members) {
+  s.members = std::move(members);
+  for (auto& m : s.models) m.window.set_active(s.members);
+}
+
 policies::seat_info info_of(const cluster_state& s, seat_id seat, model_index model) {
   const auto& r = s.seats[index_of(seat)];
   return {seat, r.node, r.offer.speed, r.offer.capacity.models[model]};

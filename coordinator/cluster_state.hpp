@@ -10,10 +10,10 @@
 #include <vector>
 
 #include "coordinator/cluster_phases.hpp"
-#include "coordinator/load_history.hpp"
 #include "coordinator/plans.hpp"
 #include "coordinator/service.hpp"
 #include "messages/messages.hpp"
+#include "policies/load_window.hpp"
 
 namespace ballast::cluster {
 
@@ -42,11 +42,14 @@ struct agent_record {
 };
 
 struct model_record {
+  model_record(model_description d, std::uint64_t window_steps)
+      : description(std::move(d)), window(description.layers, description.experts, window_steps) {}
+
   model_description description;
   std::optional<placement> current;    // newest table whose replicas are all in place; what members use or are about to
   std::optional<placement> publishing; // sent to members, not in use on all of them yet
   version_t last_version = 0;          // highest ever given out
-  load_history window;
+  policies::load_window window;
   step_t decided_at = 0;               // step of the last rebalance decision
   double imbalance_before = 0;         // mean, just before the last placement change
 };
@@ -146,7 +149,7 @@ struct cluster_state {
   bool served_before = false;
   std::uint64_t rest_until_ms = 0;              // no automatic scale before, after one that failed
   std::string complaint;                        // why the cluster does not start by itself, logged once
-  double page_cost_ms = 0;                      // measured over finished operations; 0: nothing measured yet
+  double page_seconds = 0;  // of a copy on the busiest receiver, measured over finished operations; 0: none yet
 
   static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64, max_requests = 256,
                                max_previews = 16, max_former = 32;
