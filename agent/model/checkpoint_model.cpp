@@ -36,7 +36,7 @@ class checkpoint_model final : public model_source {
   checkpoint_model(std::string name, hf_model model) : name_(std::move(name)), model_(std::move(model)) {}
 
   // Finds every tensor. Called once, before the object is shared.
-  status bind(checkpoint_files& files) {
+  status bind(checkpoint_files& files, std::uint64_t fingerprint_whole) {
     if (auto ok = settle_expert_type(files); !ok) return ok;
     expert_ = gpu::expert_layout(model_.shape);
     dense_ = gpu::dense_layout(model_.shape);
@@ -48,7 +48,7 @@ class checkpoint_model final : public model_source {
       }
     }
     if (auto ok = refuse_unread(files); !ok) return ok;
-    return make_fingerprint();
+    return make_fingerprint(fingerprint_whole);
   }
 
   const std::string& name() const noexcept override { return name_; }
@@ -167,10 +167,10 @@ class checkpoint_model final : public model_source {
     return {};
   }
 
-  status make_fingerprint() {
+  status make_fingerprint(std::uint64_t fingerprint_whole) {
     std::uint64_t total = 0;
     visit([&](const stored_tensor& tensor) { total += tensor.entry->end - tensor.entry->begin; });
-    const bool whole = total <= whole_fingerprint_bytes;
+    const bool whole = total <= fingerprint_whole;
     fingerprint_builder made(model_.shape);
     status verdict;
     visit([&](const stored_tensor& tensor) {
@@ -219,7 +219,7 @@ class checkpoint_model final : public model_source {
 }  // namespace
 
 result<std::unique_ptr<model_source>> open_checkpoint_model(std::string name, const std::string& folder,
-                                                            std::uint32_t max_layers) {
+                                                            std::uint32_t max_layers, std::uint64_t fingerprint_whole) {
   const std::string path = folder + "/config.json";
   const auto text = read_text_file(path, config_limit);
   if (!text) {
@@ -231,7 +231,7 @@ result<std::unique_ptr<model_source>> open_checkpoint_model(std::string name, co
   auto files = checkpoint_files::open(folder);
   if (!files) return fail(files.error());
   auto model = std::make_unique<checkpoint_model>(std::move(name), std::move(*config));
-  if (auto ok = model->bind(*files); !ok) return fail(ok.error());
+  if (auto ok = model->bind(*files, fingerprint_whole); !ok) return fail(ok.error());
   return model;
 }
 

@@ -101,7 +101,8 @@ void read_qwen3(config_reader& in, hf_model& model) {
   const std::uint32_t layers = in.number("num_hidden_layers");
   const std::uint32_t every = std::max(1u, in.number("decoder_sparse_step", 1));
   std::vector<std::uint32_t> plain;
-  if (const json* list = in.find("mlp_only_layers"); list != nullptr && list->is_array()) {
+  if (const json* list = in.find("mlp_only_layers"); list != nullptr) {
+    if (!list->is_array()) in.cannot_run("'mlp_only_layers' must be a list of layer numbers");
     for (const json& entry : *list) {
       if (entry.is_number_unsigned()) plain.push_back(entry.get<std::uint32_t>());
     }

@@ -4,6 +4,7 @@
 #include <thread>
 #include <tuple>
 
+#include "agent/model/checkpoint_model.hpp"
 #include "agent/model/number_formats.hpp"
 #include "agent/model/seeded_model.hpp"
 #include "tests/model/checkpoint_fixture.hpp"
@@ -117,6 +118,26 @@ TEST_F(checkpoint, fingerprint_tells_any_changed_weight_and_nothing_else) {
   bytes.back() = static_cast<char>(bytes.back() ^ 1);
   test::write_bytes(shard, bytes);
   EXPECT_NE(fingerprint(), first);
+}
+
+TEST_F(checkpoint, fingerprint_of_a_large_model_tells_what_it_samples) {
+  write(1, 1);
+  const auto sampled = [&] { return (*open_checkpoint_model("tried", folder_.path(), 0, 0))->fingerprint(); };
+  const auto first = sampled();
+  EXPECT_TRUE(first.starts_with("sampled-")) << first;
+  const std::string shard = folder_.file("model-00001-of-00001.safetensors");
+  const std::string whole = test::read_bytes(shard);
+  const auto after_change_at = [&](std::size_t from_end) {
+    std::string bytes = whole;
+    bytes[bytes.size() - from_end] = static_cast<char>(bytes[bytes.size() - from_end] ^ 1);
+    test::write_bytes(shard, bytes);
+    return sampled();
+  };
+  const std::size_t last_tensor = 40 * 24 * 2;
+  EXPECT_NE(after_change_at(1), first);
+  EXPECT_NE(after_change_at(last_tensor), first);
+  EXPECT_NE(after_change_at(last_tensor / 2), first);
+  EXPECT_EQ(after_change_at(last_tensor - 300), first);  // as documented: between the samples
 }
 
 TEST_F(checkpoint, max_layers_needs_only_the_shards_of_these_layers) {

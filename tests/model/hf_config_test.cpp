@@ -145,6 +145,7 @@ TEST(hf_config, refuses_missing_and_mistyped_keys) {
 }
 
 TEST(hf_config, refuses_what_no_kernel_computes) {
+  expect_refused(qwen(), "mlp_only_layers", "all", errc::invalid_argument, "mlp_only_layers");
   expect_refused(qwen(), "hidden_act", "gelu", errc::invalid_argument, "gelu");
   expect_refused(deepseek(), "topk_method", "group_limited_greedy", errc::invalid_argument, "group_limited_greedy");
   expect_refused(deepseek(), "scoring_func", "tanh", errc::invalid_argument, "tanh");
