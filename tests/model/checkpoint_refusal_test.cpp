@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {

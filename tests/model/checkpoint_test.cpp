@@ -7,7 +7,7 @@
 #include "agent/model/checkpoint_model.hpp"
 #include "agent/model/number_formats.hpp"
 #include "agent/model/seeded_model.hpp"
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {

@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {

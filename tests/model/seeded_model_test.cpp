@@ -8,7 +8,7 @@
 
 #include "agent/model/random_weights.hpp"
 #include "gpu/host/reference.hpp"
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {

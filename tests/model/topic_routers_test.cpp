@@ -10,7 +10,7 @@
 #include "gpu/host/layer.hpp"
 #include "gpu/host/reference.hpp"
 #include "policies/load_records.hpp"
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {

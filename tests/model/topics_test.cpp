@@ -5,7 +5,7 @@
 
 #include "cli/checkpoint/topic_model.hpp"
 #include "cli/checkpoint/topic_routers.hpp"
-#include "tests/model/checkpoint_fixture.hpp"
+#include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {
