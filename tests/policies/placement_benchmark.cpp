@@ -82,7 +82,7 @@ void waves(benchmark::State& state, const char* policy) {
   for (const auto& [seat, adds] : incoming) busiest = std::max(busiest, static_cast<double>(adds));
   state.counters["waves"] = count;
   state.counters["copies"] = copies;
-  state.counters["busiest_seat"] = busiest;  // copies: with one spare page no plan has fewer waves
+  state.counters["busiest_seat"] = busiest;  // copies that come to it
 }
 BENCHMARK_CAPTURE(waves, deepseek, "deepseek")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(waves, incremental, "incremental")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
