@@ -40,7 +40,7 @@ result<agent_config> read_agent_config(const std::string& path) {
     c.models.push_back(std::move(*spec));
     c.capacity.push_back(each);
   }
-  (void)file->table("coordinator");  // read by the coordinator
+  (void)file->has("coordinator");  // known here, read by the coordinator
   if (auto strict = a.finish(); !strict) return fail(strict.error());
   if (auto strict = file->finish(); !strict) return fail(strict.error());
   if (c.models.empty()) return fail(errc::invalid_argument, path + ": no model to serve; add a [[model]] table");
