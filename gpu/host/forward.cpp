@@ -29,9 +29,10 @@ status forward::run(model_state& state, model_index model, step_t step, std::spa
   const auto tokens = static_cast<std::uint32_t>(hidden.size() / shape.hidden);
   step_view v{state, model, hidden, routing, comm, counts, tokens, state.dense()};
   if (comm.step() != step || comm.header_of(comm.rank()).tokens[model] != tokens)
-    return comm.give_up({errc::invalid_argument,
-                         fmt::format("step {} with {} tokens of model {}: the headers were exchanged for step {} with {}", step,
-                                     tokens, model, comm.step(), comm.header_of(comm.rank()).tokens[model])});
+    return comm.give_up(
+        {errc::invalid_argument,
+         fmt::format("step {} with {} tokens of model {}: the headers were exchanged for step {} with {}", step, tokens,
+                     model, comm.step(), comm.header_of(comm.rank()).tokens[model])});
   if (v.dense == nullptr && tokens > 0)
     return comm.give_up({errc::invalid_argument, fmt::format("model {} has no dense weights here yet", model)});
 
@@ -55,6 +56,7 @@ status forward::run(model_state& state, model_index model, step_t step, std::spa
   size_counts(counts, shape.layers, state.slots.entries_per_layer());
   out_.resize(comm.size());
   returned_.resize(comm.size());
+  answers_.clear();  // of a step that broke off
   answers_.resize(comm.size());
   jobs_.resize(state.slots.entries_per_layer());
   pages_.assign(jobs_.size(), nullptr);
@@ -63,8 +65,8 @@ status forward::run(model_state& state, model_index model, step_t step, std::spa
   return {};
 }
 
-// A member sends to all others when it has tokens, and answers whoever sent it rows: members know from the headers whom to
-// wait for, so nobody sends an empty frame just to be heard.
+// A member sends to all others when it has tokens, and answers whoever sent it rows: members know from the headers whom
+// to wait for, so nobody sends an empty frame just to be heard.
 status forward::run_layer(step_view& v, std::uint32_t layer) {
   for (auto& jobs : jobs_) jobs.clear();
   for (auto& o : out_) {
@@ -141,15 +143,17 @@ status forward::add_job(step_view& v, std::uint32_t layer, std::uint32_t source,
                         const dispatch_entry& entry, const std::byte* rows, std::uint32_t row_count) {
   const auto seat = index_of(v.comm.members()[source]);
   if (entry.slot >= jobs_.size() || entry.row >= row_count)
-    return v.comm.give_up({errc::corrupt, fmt::format("step {} layer {}: seat {} named slot {} of {} and row {} of {}", v.comm.step(),
-                                                      layer, seat, entry.slot, jobs_.size(), entry.row, row_count)});
+    return v.comm.give_up(
+        {errc::corrupt, fmt::format("step {} layer {}: seat {} named slot {} of {} and row {} of {}", v.comm.step(),
+                                    layer, seat, entry.slot, jobs_.size(), entry.row, row_count)});
   const auto held = v.state.slots.at(layer, entry.slot);
   if (!held.used || held.expert != entry.expert)
     return v.comm.give_up(
-        {errc::corrupt, fmt::format("step {} layer {}: seat {} sent a token for expert {} to slot {}, which holds {}", v.comm.step(),
-                                    layer, seat, entry.expert, entry.slot,
+        {errc::corrupt, fmt::format("step {} layer {}: seat {} sent a token for expert {} to slot {}, which holds {}",
+                                    v.comm.step(), layer, seat, entry.expert, entry.slot,
                                     held.used ? fmt::format("expert {}", held.expert) : std::string("nothing"))});
-  jobs_[entry.slot].push_back({source, index, rows + std::size_t{entry.row} * v.state.math.shape().hidden * sizeof(float)});
+  jobs_[entry.slot].push_back(
+      {source, index, rows + std::size_t{entry.row} * v.state.math.shape().hidden * sizeof(float)});
   return {};
 }
 
@@ -193,8 +197,10 @@ status forward::find_pages(step_view& v, std::uint32_t layer) {
     const auto held = v.state.slots.at(layer, slot);
     pages_[slot] = v.state.pool.resident(held.page, {layer, held.expert});
     if (pages_[slot] == nullptr)
-      return v.comm.give_up({errc::corrupt, fmt::format("step {} layer {}: slot {} names page {} for expert {}, which the page does not hold",
-                                                        v.comm.step(), layer, slot, held.page, held.expert)});
+      return v.comm.give_up(
+          {errc::corrupt,
+           fmt::format("step {} layer {}: slot {} names page {} for expert {}, which the page does not hold",
+                       v.comm.step(), layer, slot, held.page, held.expert)});
   }
   return {};
 }
@@ -208,7 +214,8 @@ void forward::compute(step_view& v, std::uint32_t layer) {
     at_least(computed_, jobs.size() * width);
     for (std::size_t i = 0; i < jobs.size(); ++i)
       std::memcpy(gathered_.data() + i * width, jobs[i].row, width * sizeof(float));
-    v.state.math.run_expert(pages_[slot], gathered_.data(), static_cast<std::uint32_t>(jobs.size()), computed_.data(), work_);
+    v.state.math.run_expert(pages_[slot], gathered_.data(), static_cast<std::uint32_t>(jobs.size()), computed_.data(),
+                            work_);
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       auto* to = jobs[i].source == v.comm.rank() ? reinterpret_cast<std::byte*>(returned_[jobs[i].source].data())
                                                  : payload(answers_[jobs[i].source]);
@@ -237,8 +244,9 @@ status forward::finish_layer(step_view& v, std::uint32_t layer) {
     if (!repliers_[r]) continue;
     const auto bytes = out_[r].entries.size() * width * sizeof(float);
     if (inbox_[r].size() - sizeof(frame_head) != bytes)
-      return v.comm.give_up({errc::corrupt, fmt::format("step {} layer {}: seat {} answered {} bytes for {}", v.comm.step(), layer,
-                                                        index_of(v.comm.members()[r]), inbox_[r].size() - sizeof(frame_head), bytes)});
+      return v.comm.give_up(
+          {errc::corrupt, fmt::format("step {} layer {}: seat {} answered {} bytes for {}", v.comm.step(), layer,
+                                      index_of(v.comm.members()[r]), inbox_[r].size() - sizeof(frame_head), bytes)});
     at_least(returned_[r], out_[r].entries.size() * width);
     std::memcpy(returned_[r].data(), payload(inbox_[r]), bytes);  // a received frame need not be aligned for floats
   }

@@ -47,8 +47,8 @@ class forward {
   void plan_dispatch(step_view& v, std::uint32_t layer);
   status send_dispatch(step_view& v, std::uint32_t layer);
   status take_jobs(step_view& v, std::uint32_t layer);
-  status add_job(step_view& v, std::uint32_t layer, std::uint32_t source, std::uint32_t index, const dispatch_entry& entry,
-                 const std::byte* rows, std::uint32_t row_count);
+  status add_job(step_view& v, std::uint32_t layer, std::uint32_t source, std::uint32_t index,
+                 const dispatch_entry& entry, const std::byte* rows, std::uint32_t row_count);
   status find_pages(step_view& v, std::uint32_t layer);
   void compute(step_view& v, std::uint32_t layer);
   status send_answers(step_view& v, std::uint32_t layer);
@@ -58,11 +58,11 @@ class forward {
   std::vector<float> normed_, shared_, gathered_, computed_;
   std::vector<choice> chosen_;
   std::vector<origin> origins_;
-  std::vector<std::uint64_t> met_;          // by expert: tokens of this batch so far
-  std::vector<std::uint32_t> rank_of_;      // by position in routing.seats()
-  std::vector<outgoing> out_;               // by rank
-  std::vector<std::vector<job>> jobs_;      // by slot
-  std::vector<const std::byte*> pages_;     // by slot
+  std::vector<std::uint64_t> met_;       // by expert: tokens of this batch so far
+  std::vector<std::uint32_t> rank_of_;   // by position in routing.seats()
+  std::vector<outgoing> out_;            // by rank
+  std::vector<std::vector<job>> jobs_;   // by slot
+  std::vector<const std::byte*> pages_;  // by slot
   std::vector<zmq::message_t> inbox_, answers_;
   std::vector<std::vector<float>> returned_;  // by rank: what its experts made of this rank's rows
   host_communicator::mask senders_, repliers_;

@@ -1,5 +1,5 @@
-// What travels between ranks. Every frame is one message: a head, then its payload; hosts are little-endian and agree on
-// IEEE floats. Frames of another epoch, version or size are dropped by the receiver.
+// What travels between ranks. Every frame is one message: a head, then its payload; hosts are little-endian and agree
+// on IEEE floats. Frames of another epoch, version or size are dropped by the receiver.
 #pragma once
 
 #include <bit>

@@ -16,7 +16,8 @@ status check_members(epoch_t epoch, seat_id self, const std::vector<communicator
     if (i > 0 && members[i].seat <= members[i - 1].seat)
       return fail(errc::invalid_argument, fmt::format("epoch {}: members must be sorted by seat, each once", epoch));
     if (members[i].contribution.empty())
-      return fail(errc::invalid_argument, fmt::format("epoch {}: seat {} contributed no address", epoch, index_of(members[i].seat)));
+      return fail(errc::invalid_argument,
+                  fmt::format("epoch {}: seat {} contributed no address", epoch, index_of(members[i].seat)));
   }
   if (found) return {};
   return fail(errc::invalid_argument, fmt::format("epoch {}: seat {} is not among the members", epoch, index_of(self)));
@@ -31,11 +32,13 @@ result<std::string> host_builder::open(epoch_t epoch) {
     if (halves_.size() >= most_open)
       return fail(errc::does_not_fit, fmt::format("{} epochs are open; cancel one first", halves_.size()));
   }
-  auto inbound = open_bound(context_, zmq::socket_type::pull, pattern_, fmt::format("e{}", epoch), {.queue = limits_.queue()});
+  auto inbound =
+      open_bound(context_, zmq::socket_type::pull, pattern_, fmt::format("e{}", epoch), {.queue = limits_.queue()});
   if (!inbound) return fail(inbound.error());
   half made;
   made.signals = std::make_shared<comm_signals>();
-  if (!made.signals->ring.good()) return fail(errc::io, "no file descriptor left for an eventfd; raise the limit (ulimit -n)");
+  if (!made.signals->ring.good())
+    return fail(errc::io, "no file descriptor left for an eventfd; raise the limit (ulimit -n)");
   auto address = inbound->address;
   made.inbound.emplace(std::move(*inbound));
   const std::lock_guard lock(mutex_);
@@ -62,7 +65,8 @@ void host_builder::forget(epoch_t epoch) noexcept {
   halves_.erase(epoch);
 }
 
-result<std::unique_ptr<communicator>> host_builder::connect(epoch_t epoch, seat_id self, const std::vector<member>& members,
+result<std::unique_ptr<communicator>> host_builder::connect(epoch_t epoch, seat_id self,
+                                                            const std::vector<member>& members,
                                                             std::chrono::milliseconds deadline) {
   const auto until = clock::now() + deadline;
   half mine;
@@ -81,8 +85,9 @@ result<std::unique_ptr<communicator>> host_builder::connect(epoch_t epoch, seat_
   return made;
 }
 
-result<std::unique_ptr<communicator>> host_builder::join(epoch_t epoch, seat_id self, const std::vector<member>& members,
-                                                         half mine, clock::time_point until) {
+result<std::unique_ptr<communicator>> host_builder::join(epoch_t epoch, seat_id self,
+                                                         const std::vector<member>& members, half mine,
+                                                         clock::time_point until) {
   if (auto ok = check_members(epoch, self, members); !ok) return fail(std::move(ok.error()));
   host_communicator::parts parts;
   parts.epoch = epoch;
@@ -94,7 +99,8 @@ result<std::unique_ptr<communicator>> host_builder::join(epoch_t epoch, seat_id 
       parts.outbound.emplace_back();
     } else {
       auto out = open_connected(context_, zmq::socket_type::push, m.contribution, {.queue = limits_.queue()});
-      if (!out) return fail(errc::unavailable, fmt::format("epoch {}: seat {}: {}", epoch, index_of(m.seat), out.error().text));
+      if (!out)
+        return fail(errc::unavailable, fmt::format("epoch {}: seat {}: {}", epoch, index_of(m.seat), out.error().text));
       parts.outbound.push_back(std::move(*out));
     }
     parts.members.push_back(m.seat);

@@ -15,7 +15,8 @@ int comm_limits::queue() const noexcept {
   return exchanges + 16;
 }
 
-host_communicator::host_communicator(parts made) : made_(std::move(made)), headers_(made_.members.size()), ahead_(made_.members.size()) {
+host_communicator::host_communicator(parts made)
+    : made_(std::move(made)), headers_(made_.members.size()), ahead_(made_.members.size()) {
   std::size_t layers = 0;
   for (const auto n : made_.limits.layers) {
     first_layer_.push_back(layers);
@@ -217,6 +218,7 @@ status host_communicator::collect_cell(std::size_t cell_index, const mask& wante
     filled_[cell_index * size() + r] = false;
     if (cell_index == header_cell && ahead_[r].size()) {
       cells_[r] = std::move(ahead_[r]);
+      ahead_[r].rebuild();  // a moved message_t may hold what it was swapped with
       filled_[r] = true;
     }
   }

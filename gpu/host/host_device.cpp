@@ -19,10 +19,12 @@ class host_device final : public device {
   weight_transport& transport() override { return *transport_; }
   communicator_builder& builder() override { return *builder_; }
   status set_dense(model_index model, std::vector<std::byte> weights) override;
-  bool has_dense(model_index model) const override { return model < models_.size() && models_[model]->dense() != nullptr; }
+  bool has_dense(model_index model) const override {
+    return model < models_.size() && models_[model]->dense() != nullptr;
+  }
   result<std::shared_ptr<const routing_table>> make_routing(const placement& table) const override;
-  status run_step(model_index model, step_t step, std::span<float> hidden, const routing_table& routing, communicator& comm,
-                  slot_counts& counts) override;
+  status run_step(model_index model, step_t step, std::span<float> hidden, const routing_table& routing,
+                  communicator& comm, slot_counts& counts) override;
 
  private:
   host_device() = default;
@@ -37,13 +39,17 @@ class host_device final : public device {
 
 status check_options(const device_options& o) {
   if (o.models.empty() || o.models.size() > max_models)
-    return fail(errc::invalid_argument, fmt::format("a device serves 1 to {} models, not {}", max_models, o.models.size()));
+    return fail(errc::invalid_argument,
+                fmt::format("a device serves 1 to {} models, not {}", max_models, o.models.size()));
   if (o.limits.models.size() != o.models.size())
-    return fail(errc::invalid_argument, fmt::format("{} capacities for {} models", o.limits.models.size(), o.models.size()));
+    return fail(errc::invalid_argument,
+                fmt::format("{} capacities for {} models", o.limits.models.size(), o.models.size()));
   for (std::size_t m = 0; m < o.models.size(); ++m) {
-    if (auto ok = check(o.models[m]); !ok) return fail(errc::invalid_argument, fmt::format("model {}: {}", m, ok.error().text));
+    if (auto ok = check(o.models[m]); !ok)
+      return fail(errc::invalid_argument, fmt::format("model {}: {}", m, ok.error().text));
     if (o.limits.models[m].slots_per_layer == 0)
-      return fail(errc::invalid_argument, fmt::format("model {}: slots_per_layer is 0; a rank holds at least one expert a layer", m));
+      return fail(errc::invalid_argument,
+                  fmt::format("model {}: slots_per_layer is 0; a rank holds at least one expert a layer", m));
   }
   return {};
 }
@@ -74,11 +80,13 @@ result<std::unique_ptr<device>> host_device::make(const device_options& o) {
 }
 
 status host_device::set_dense(model_index model, std::vector<std::byte> weights) {
-  if (model >= models_.size()) return fail(errc::invalid_argument, fmt::format("model {} of {}", model, models_.size()));
+  if (model >= models_.size())
+    return fail(errc::invalid_argument, fmt::format("model {} of {}", model, models_.size()));
   const auto& math = models_[model]->math;
   if (weights.size() != math.dense_bytes() * math.shape().layers)
-    return fail(errc::invalid_argument, fmt::format("{} bytes of dense weights; {} layers of model {} take {}", weights.size(),
-                                                    math.shape().layers, model, math.dense_bytes() * math.shape().layers));
+    return fail(errc::invalid_argument,
+                fmt::format("{} bytes of dense weights; {} layers of model {} take {}", weights.size(),
+                            math.shape().layers, model, math.dense_bytes() * math.shape().layers));
   const auto sum = checksum_of(weights);
   models_[model]->set_dense(std::make_shared<const dense_blob>(dense_blob{std::move(weights), sum}));
   return {};
@@ -86,7 +94,8 @@ status host_device::set_dense(model_index model, std::vector<std::byte> weights)
 
 result<std::shared_ptr<const routing_table>> host_device::make_routing(const placement& table) const {
   if (table.model >= models_.size())
-    return fail(errc::invalid_argument, fmt::format("placement of model {}; this device has {}", table.model, models_.size()));
+    return fail(errc::invalid_argument,
+                fmt::format("placement of model {}; this device has {}", table.model, models_.size()));
   return host_routing::make(table, models_[table.model]->math.shape());
 }
 
@@ -102,14 +111,17 @@ status host_device::run_step(model_index model, step_t step, std::span<float> hi
     return refuse(fmt::format("step of model {} with a placement of model {}", model, table->source().model));
   const auto width = models_[model]->math.shape().hidden;
   if (hidden.size() % width != 0 || hidden.size() / width > max_batch_tokens_)
-    return refuse(fmt::format("{} values are no batch of at most {} tokens of {}", hidden.size(), max_batch_tokens_, width));
+    return refuse(
+        fmt::format("{} values are no batch of at most {} tokens of {}", hidden.size(), max_batch_tokens_, width));
   return forward_.run(*models_[model], model, step, hidden, *table, *links, counts);
 }
 
 class host_backend final : public backend {
  public:
   const char* name() const noexcept override { return "host"; }
-  result<std::unique_ptr<device>> make_device(const device_options& options) override { return host_device::make(options); }
+  result<std::unique_ptr<device>> make_device(const device_options& options) override {
+    return host_device::make(options);
+  }
 };
 
 }  // namespace

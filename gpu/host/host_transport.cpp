@@ -1,9 +1,9 @@
-#include "gpu/host/host_transport_impl.hpp"
-
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>
+
+#include "gpu/host/host_transport_impl.hpp"
 
 namespace ballast::gpu::host {
 
@@ -41,9 +41,10 @@ result<std::uint64_t> host_transport::pull(const std::string& source, model_inde
   what.model = model;
   what.layer = key.layer;
   what.expert = key.expert;
-  const auto sum = bring(source, what, pool.page_bytes(),
-                         [&](std::size_t offset, std::span<const std::byte> piece) { return pool.write_at(page, offset, piece); },
-                         deadline);
+  const auto sum = bring(
+      source, what, pool.page_bytes(),
+      [&](std::size_t offset, std::span<const std::byte> piece) { return pool.write_at(page, offset, piece); },
+      deadline);
   if (!sum) return fail(sum.error());
   if (auto ok = pool.seal(page, key, *sum); !ok)
     return fail(ok.error().code, fmt::format("{} (pulled from {})", ok.error().text, source));
@@ -58,15 +59,17 @@ result<std::vector<std::byte>> host_transport::pull_dense(const std::string& sou
   pull_request what;
   what.kind = pull_kind::dense;
   what.model = model;
-  const auto sum = bring(source, what, dense.size(),
-                         [&](std::size_t offset, std::span<const std::byte> piece) -> status {
-                           std::memcpy(dense.data() + offset, piece.data(), piece.size());
-                           return {};
-                         },
-                         deadline);
+  const auto sum = bring(
+      source, what, dense.size(),
+      [&](std::size_t offset, std::span<const std::byte> piece) -> status {
+        std::memcpy(dense.data() + offset, piece.data(), piece.size());
+        return {};
+      },
+      deadline);
   if (!sum) return fail(sum.error());
   if (const auto got = checksum_of(dense); got != *sum)
-    return fail(errc::corrupt, fmt::format("dense weights of model {} from {}: checksum {:016x}, expected {:016x}", model, source, got, *sum));
+    return fail(errc::corrupt, fmt::format("dense weights of model {} from {}: checksum {:016x}, expected {:016x}",
+                                           model, source, got, *sum));
   return dense;
 }
 
@@ -77,7 +80,8 @@ result<std::uint64_t> host_transport::bring(const std::string& source, pull_requ
     under_way_ = true;
     cancelled_ = false;
   }
-  auto socket = open_connected(context_, zmq::socket_type::dealer, source, {.queue = 64, .frame = 2 * std::int64_t{piece_bytes}});
+  auto socket =
+      open_connected(context_, zmq::socket_type::dealer, source, {.queue = 64, .frame = 2 * std::int64_t{piece_bytes}});
   result<std::uint64_t> done = fail(errc::unavailable, "");
   if (socket) {
     const auto now = clock::now();
@@ -108,13 +112,16 @@ status host_transport::next_reply(session& s, zmq::message_t& reply) {
       if (cancelled_) return fail(errc::aborted, fmt::format("pull from {} was cancelled", s.source));
     }
     if (!try_receive(s.socket, reply)) {
-      if (clock::now() >= s.until) return fail(errc::timed_out, fmt::format("pull from {}: no answer in time", s.source));
+      if (clock::now() >= s.until)
+        return fail(errc::timed_out, fmt::format("pull from {}: no answer in time", s.source));
       wait(s.socket, ZMQ_POLLIN, cancel_bell_, s.until);
       continue;
     }
-    if (reply.size() < sizeof(pull_reply)) return fail(errc::corrupt, fmt::format("{} is no page server: it sent garbage", s.source));
+    if (reply.size() < sizeof(pull_reply))
+      return fail(errc::corrupt, fmt::format("{} is no page server: it sent garbage", s.source));
     const auto head = read_as<pull_reply>(reply.data());
-    if (head.magic != pull_reply{}.magic) return fail(errc::corrupt, fmt::format("{} is no page server: it sent garbage", s.source));
+    if (head.magic != pull_reply{}.magic)
+      return fail(errc::corrupt, fmt::format("{} is no page server: it sent garbage", s.source));
     if (head.id != s.request.id) continue;
     if (head.refused == 0) return {};
     const auto* text = static_cast<const char*>(reply.data()) + sizeof head;
@@ -130,7 +137,8 @@ result<std::uint64_t> host_transport::bring_pieces(session& s, std::size_t wante
   if (auto ok = next_reply(s, reply); !ok) return fail(std::move(ok.error()));
   const auto head = read_as<pull_reply>(reply.data());
   if (head.total != wanted)
-    return fail(errc::corrupt, fmt::format("{} holds {} bytes where this rank's model has {}", s.source, head.total, wanted));
+    return fail(errc::corrupt,
+                fmt::format("{} holds {} bytes where this rank's model has {}", s.source, head.total, wanted));
   s.request.checksum = head.checksum;
 
   std::size_t asked = 0, put_down = 0;
@@ -141,13 +149,15 @@ result<std::uint64_t> host_transport::bring_pieces(session& s, std::size_t wante
       if (bytes_per_s_ > 0) {
         if (const auto now = clock::now(); now < s.may_ask) {
           if (!open.empty()) break;
-          if (s.may_ask >= s.until) return fail(errc::timed_out, fmt::format("pull from {}: the pace does not meet the deadline", s.source));
+          if (s.may_ask >= s.until)
+            return fail(errc::timed_out, fmt::format("pull from {}: the pace does not meet the deadline", s.source));
           wait(s.socket, 0, cancel_bell_, s.may_ask);
           const std::lock_guard lock(mutex_);
           if (cancelled_) return fail(errc::aborted, fmt::format("pull from {} was cancelled", s.source));
           continue;
         }
-        s.may_ask = std::max(s.may_ask, clock::now()) + std::chrono::nanoseconds(length * 1'000'000'000ull / bytes_per_s_);
+        s.may_ask =
+            std::max(s.may_ask, clock::now()) + std::chrono::nanoseconds(length * 1'000'000'000ull / bytes_per_s_);
       }
       if (!ask(s, asked, length)) return fail(errc::unavailable, fmt::format("{} takes no requests", s.source));
       open.push_back(asked);
@@ -158,7 +168,8 @@ result<std::uint64_t> host_transport::bring_pieces(session& s, std::size_t wante
     const auto at = std::find(open.begin(), open.end(), piece.offset);
     const std::span bytes(static_cast<const std::byte*>(reply.data()) + sizeof piece, reply.size() - sizeof piece);
     if (at == open.end() || bytes.size() != std::min<std::size_t>(piece_bytes, wanted - piece.offset))
-      return fail(errc::corrupt, fmt::format("{} sent {} bytes at {} that were not asked for", s.source, bytes.size(), piece.offset));
+      return fail(errc::corrupt,
+                  fmt::format("{} sent {} bytes at {} that were not asked for", s.source, bytes.size(), piece.offset));
     open.erase(at);
     if (auto ok = put(piece.offset, bytes); !ok) return fail(std::move(ok.error()));
     put_down += bytes.size();

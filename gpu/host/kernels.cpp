@@ -40,8 +40,8 @@ std::array<float, 256> make_f8_table() {
   std::array<float, 256> table{};
   for (std::uint32_t v = 0; v < 256; ++v) {
     const auto magnitude = v & 0x7fu;
-    const auto value = magnitude == 0x7fu ? std::numeric_limits<float>::quiet_NaN()
-                                          : std::bit_cast<float>(magnitude << 20) * 0x1p120f;
+    const auto value =
+        magnitude == 0x7fu ? std::numeric_limits<float>::quiet_NaN() : std::bit_cast<float>(magnitude << 20) * 0x1p120f;
     table[v] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) | ((v & 0x80u) << 24));
   }
   return table;
@@ -60,7 +60,9 @@ void widen_f8_row(const matrix& w, std::uint32_t row, float* out) {
 
 }  // namespace
 
-matrix view(const std::byte* base, const tensor_slot& t) { return {base + t.offset, t.type, t.rows, t.cols, nullptr, 0}; }
+matrix view(const std::byte* base, const tensor_slot& t) {
+  return {base + t.offset, t.type, t.rows, t.cols, nullptr, 0};
+}
 
 matrix view(const std::byte* base, const tensor_slot& t, const tensor_slot* scales, std::uint32_t scale_block) {
   auto m = view(base, t);
@@ -152,7 +154,9 @@ void multiply_portable(const matrix& w, const float* x, std::uint32_t tokens, fl
 }
 
 #if !defined(__x86_64__)
-void multiply_avx2(const matrix& w, const float* x, std::uint32_t tokens, float* y) { multiply_portable(w, x, tokens, y); }
+void multiply_avx2(const matrix& w, const float* x, std::uint32_t tokens, float* y) {
+  multiply_portable(w, x, tokens, y);
+}
 void widen_row_avx2(const matrix& w, std::uint32_t row, float* out) { widen_row_portable(w, row, out); }
 #endif
 

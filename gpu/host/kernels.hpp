@@ -25,7 +25,8 @@ struct matrix {
 matrix view(const std::byte* base, const tensor_slot& tensor);
 matrix view(const std::byte* base, const tensor_slot& tensor, const tensor_slot* scales, std::uint32_t scale_block);
 
-// y[tokens][rows] = x[tokens][cols] * w^T. Order of a sum: lane l adds the products of columns l, l + 8, l + 16, …; then
+// y[tokens][rows] = x[tokens][cols] * w^T. Order of a sum: lane l adds the products of columns l, l + 8, l + 16, …;
+// then
 // ((l0 + l4) + (l2 + l6)) + ((l1 + l5) + (l3 + l7)).
 void multiply(const matrix& w, const float* x, std::uint32_t tokens, float* y, isa with);
 // One row of `w` as f32. Exact, but for the one rounding of value * scale.
@@ -35,7 +36,8 @@ void widen_row(const matrix& w, std::uint32_t row, float* out, isa with);
 void rms_norm(const float* x, const float* weight, float eps, std::uint32_t n, float* y);
 // gate = silu(gate) * up
 void swiglu(float* gate, const float* up, std::size_t n);
-// e^x from fixed operations (libm's differ between processors); relative error below 2e-7 for |x| <= 87, clamped beyond.
+// e^x from fixed operations (libm's differ between processors); relative error below 2e-7 for |x| <= 87, clamped
+// beyond.
 float exponential(float x) noexcept;
 
 namespace detail {

@@ -33,8 +33,12 @@ BALLAST_AVX2 void widen_f8_row(const matrix& w, std::uint32_t row, float* out) {
   const auto* in = w.data + std::size_t{row} * w.cols;
   const auto per_row = (w.cols + w.scale_block - 1) / w.scale_block;
   const auto* scales = w.scales + std::size_t{row / w.scale_block} * per_row;
-  for (std::uint32_t c = 0; c < w.cols; c += 8)
-    _mm256_storeu_ps(out + c, _mm256_mul_ps(widen_f8(in + c), _mm256_set1_ps(scales[c / w.scale_block])));
+  for (std::uint32_t block = 0, c = 0; block < per_row; ++block) {
+    const auto scale = _mm256_set1_ps(scales[block]);
+    const auto left = w.cols - c;
+    const auto end = c + (left < w.scale_block ? left : w.scale_block);
+    for (; c < end; c += 8) _mm256_storeu_ps(out + c, _mm256_mul_ps(widen_f8(in + c), scale));
+  }
 }
 
 // R rows of f32 weights (stride cols) with T tokens.
@@ -52,12 +56,13 @@ BALLAST_AVX2 inline void tile(const float* const* w, const float* x, std::uint32
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) y[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(r)] = sum_lanes(sum[r][t]);
+    for (int t = 0; t < T; ++t)
+      y[static_cast<std::size_t>(t) * stride + static_cast<std::size_t>(r)] = sum_lanes(sum[r][t]);
 }
 
 template <int R>
-BALLAST_AVX2 inline void tokens_of(const float* const* w, const float* x, std::uint32_t tokens, std::uint32_t cols, float* y,
-                                   std::size_t stride) {
+BALLAST_AVX2 inline void tokens_of(const float* const* w, const float* x, std::uint32_t tokens, std::uint32_t cols,
+                                   float* y, std::size_t stride) {
   std::uint32_t t = 0;
   for (; t + 4 <= tokens; t += 4) tile<R, 4>(w, x + std::size_t{t} * cols, cols, y + t * stride, stride);
   const auto* rest = x + std::size_t{t} * cols;
@@ -77,7 +82,8 @@ BALLAST_AVX2 void widen_row_avx2(const matrix& w, std::uint32_t row, float* out)
     }
   } else if (w.type == dtype::f16) {
     for (std::uint32_t c = 0; c < w.cols; c += 8)
-      _mm256_storeu_ps(out + c, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + std::size_t{c} * 2))));
+      _mm256_storeu_ps(out + c,
+                       _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + std::size_t{c} * 2))));
   } else if (w.type == dtype::f8_e4m3 && w.scale_block % 8 == 0) {
     widen_f8_row(w, row, out);
   } else {

@@ -40,7 +40,8 @@ layer_math::layer_math(const moe_shape& shape, isa with)
 
 void layer_math::norm(const std::byte* dense, const float* hidden, std::uint32_t tokens, float* normed) const {
   for (std::size_t t = 0; t < tokens; ++t)
-    rms_norm(hidden + t * shape_.hidden, floats(dense, norm_), shape_.norm_eps, shape_.hidden, normed + t * shape_.hidden);
+    rms_norm(hidden + t * shape_.hidden, floats(dense, norm_), shape_.norm_eps, shape_.hidden,
+             normed + t * shape_.hidden);
 }
 
 void layer_math::route(const std::byte* dense, const float* normed, std::uint32_t tokens, choice* out,
@@ -133,7 +134,8 @@ void layer_math::run_shared(const std::byte* dense, const float* x, std::uint32_
   swiglu_block(view(dense, *shared_gate_), view(dense, *shared_up_), view(dense, *shared_down_), x, tokens, out, work);
 }
 
-void layer_math::combine(float* hidden, const choice* chosen, const float* const* expert_out, const float* shared) const {
+void layer_math::combine(float* hidden, const choice* chosen, const float* const* expert_out,
+                         const float* shared) const {
   for (std::uint32_t c = 0; c < shape_.hidden; ++c) {
     float sum = 0;
     for (std::uint32_t k = 0; k < shape_.top_k; ++k) sum += chosen[k].weight * expert_out[k][c];

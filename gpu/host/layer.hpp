@@ -15,8 +15,8 @@ struct choice {
   float weight = 0;
 };
 
-// A layer's dense weights in place, and the layouts, computed once. Threads: immutable; `run` functions need a workspace
-// that no other thread uses meanwhile.
+// A layer's dense weights in place, and the layouts, computed once. Threads: immutable; `run` functions need a
+// workspace that no other thread uses meanwhile.
 class layer_math {
  public:
   explicit layer_math(const moe_shape& shape, isa with = best_isa());

@@ -34,7 +34,7 @@ class host_page_pool::pin {
 
 host_page_pool::host_page_pool(std::size_t page_size, std::uint32_t pages)
     : page_bytes_(page_size),
-      memory_(static_cast<std::byte*>(::operator new(page_size * std::max<std::size_t>(pages, 1), page_alignment))),
+      memory_(static_cast<std::byte*>(::operator new(page_size* std::max<std::size_t>(pages, 1), page_alignment))),
       pages_(pages) {
   for (auto page = pages; page > 0; --page) spare_.push_back(page - 1);
 }
@@ -49,17 +49,17 @@ status host_page_pool::check_state(page_index page, page_state wanted, const cha
     return fail(errc::invalid_argument, fmt::format("{}: page {} of a pool of {}", what, page, pages_.size()));
   if (pages_[page].state == wanted) return {};
   constexpr const char* names[] = {"spare", "filling", "resident"};
-  return fail(errc::invalid_argument, fmt::format("{}: page {} is {}, it must be {}", what, page,
-                                                  names[static_cast<int>(pages_[page].state)],
-                                                  names[static_cast<int>(wanted)]));
+  return fail(errc::invalid_argument,
+              fmt::format("{}: page {} is {}, it must be {}", what, page, names[static_cast<int>(pages_[page].state)],
+                          names[static_cast<int>(wanted)]));
 }
 
 result<page_index> host_page_pool::take() {
   std::unique_lock lock(mutex_);
   for (;;) {
     if (spare_.empty())
-      return fail(errc::does_not_fit, fmt::format("no spare page among {}: reclaim one, or configure more spare_pages",
-                                                  pages_.size()));
+      return fail(errc::does_not_fit,
+                  fmt::format("no spare page among {}: reclaim one, or configure more spare_pages", pages_.size()));
     const auto free = std::find_if(spare_.rbegin(), spare_.rend(), [&](page_index p) { return pages_[p].pins == 0; });
     if (free != spare_.rend()) {
       const auto page = *free;
@@ -150,7 +150,8 @@ result<std::size_t> host_page_pool::read(page_index page, std::span<std::byte> o
 
 status host_page_pool::read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const {
   if (offset > page_bytes_ || out.size() > page_bytes_ - offset)
-    return fail(errc::invalid_argument, fmt::format("bytes {} to {} of a page of {}", offset, offset + out.size(), page_bytes_));
+    return fail(errc::invalid_argument,
+                fmt::format("bytes {} to {} of a page of {}", offset, offset + out.size(), page_bytes_));
   std::unique_lock lock(mutex_);
   const auto it = by_key_.find(key);
   if (it == by_key_.end() || pages_[it->second].checksum != sum)

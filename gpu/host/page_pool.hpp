@@ -13,8 +13,8 @@ namespace ballast::gpu::host {
 
 std::uint64_t checksum_of(std::span<const std::byte> bytes) noexcept;  // XXH3-64
 
-// Threads: any. A reader pins its page: a page given back meanwhile is not handed out again until the reader is done, so
-// that bytes are never read while they change. Only take() may wait for that, and no longer than one read lasts.
+// Threads: any. A reader pins its page: a page given back meanwhile is not handed out again until the reader is done,
+// so that bytes are never read while they change. Only take() may wait for that, and no longer than one read lasts.
 class host_page_pool final : public page_pool {
  public:
   host_page_pool(std::size_t page_size, std::uint32_t pages);
@@ -38,7 +38,8 @@ class host_page_pool final : public page_pool {
   status read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const;
   std::optional<std::uint64_t> checksum_of_key(page_key key) const;
 
-  // For kernels: the bytes of `page` if it is resident under `key`, else null. They stay valid while a table names the page.
+  // For kernels: the bytes of `page` if it is resident under `key`, else null. They stay valid while a table names the
+  // page.
   const std::byte* resident(page_index page, page_key key) const;
   // For tests that corrupt memory.
   std::byte* raw(page_index page) noexcept { return memory_.get() + page * page_bytes_; }
@@ -65,8 +66,8 @@ class host_page_pool final : public page_pool {
   std::unique_ptr<std::byte, aligned_delete> memory_;
   mutable std::mutex mutex_;
   mutable std::condition_variable unpinned_;
-  std::vector<entry> pages_;                   // guarded by mutex_, as all below
-  std::vector<page_index> spare_;              // a stack
+  std::vector<entry> pages_;                    // guarded by mutex_, as all below
+  std::vector<page_index> spare_;               // a stack
   std::multimap<page_key, page_index> by_key_;  // several pages may hold one expert while it changes its slot
 };
 

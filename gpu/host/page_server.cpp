@@ -87,7 +87,8 @@ void page_server::answer(zmq::message_t peer, const zmq::message_t& message) {
   } else {
     reply = make_refusal(request.id, made.error());
   }
-  // The queue to one puller holds more than its window: a full one means that it has gone or does not keep to the rules.
+  // The queue to one puller holds more than its window: a full one means that it has gone or does not keep to the
+  // rules.
   if (try_send(socket_.socket, peer, true) != sent::yes || try_send(socket_.socket, reply) != sent::yes) ++undelivered_;
 }
 
@@ -98,8 +99,10 @@ result<zmq::message_t> page_server::reply_to(const pull_request& request) const 
     return fail(errc::invalid_argument, fmt::format("{} bytes at once; at most {}", request.length, piece_bytes));
   const auto& model = *models_[request.model];
   switch (request.kind) {
-    case pull_kind::page: return page_piece(model, request);
-    case pull_kind::dense: return dense_piece(model, request);
+    case pull_kind::page:
+      return page_piece(model, request);
+    case pull_kind::dense:
+      return dense_piece(model, request);
   }
   return fail(errc::malformed, fmt::format("request of kind {}", static_cast<int>(request.kind)));
 }
@@ -108,7 +111,8 @@ result<zmq::message_t> page_server::page_piece(const model_state& model, const p
   const page_key key{request.layer, request.expert};
   const auto sum = model.pool.checksum_of_key(key);
   if (!sum)
-    return fail(errc::not_found, fmt::format("no page here holds model {} layer {} expert {}", request.model, key.layer, key.expert));
+    return fail(errc::not_found,
+                fmt::format("no page here holds model {} layer {} expert {}", request.model, key.layer, key.expert));
   auto reply = make_reply(request, model.pool.page_bytes(), *sum, request.length);
   if (request.length == 0) return reply;
   // Reads under a pin: a page given back between two pieces is refused, never sent with another's bytes.
@@ -119,14 +123,15 @@ result<zmq::message_t> page_server::page_piece(const model_state& model, const p
 
 result<zmq::message_t> page_server::dense_piece(const model_state& model, const pull_request& request) const {
   const auto blob = model.dense();
-  if (blob == nullptr) return fail(errc::not_found, fmt::format("no dense weights of model {} here yet", request.model));
+  if (blob == nullptr)
+    return fail(errc::not_found, fmt::format("no dense weights of model {} here yet", request.model));
   auto reply = make_reply(request, blob->bytes.size(), blob->checksum, request.length);
   if (request.length == 0) return reply;
   if (request.checksum != blob->checksum)
     return fail(errc::not_found, fmt::format("the dense weights of model {} changed meanwhile", request.model));
   if (request.offset > blob->bytes.size() || request.length > blob->bytes.size() - request.offset)
-    return fail(errc::invalid_argument, fmt::format("bytes {} to {} of {}", request.offset, request.offset + request.length,
-                                                    blob->bytes.size()));
+    return fail(errc::invalid_argument, fmt::format("bytes {} to {} of {}", request.offset,
+                                                    request.offset + request.length, blob->bytes.size()));
   std::memcpy(body(reply), blob->bytes.data() + request.offset, request.length);
   return reply;
 }

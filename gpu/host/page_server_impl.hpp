@@ -18,7 +18,7 @@ class page_server {
                                                     const model_states& models);
   ~page_server();
   const std::string& address() const noexcept { return address_; }
-  std::uint64_t malformed() const noexcept { return malformed_; }  // requests that did not parse
+  std::uint64_t malformed() const noexcept { return malformed_; }      // requests that did not parse
   std::uint64_t undelivered() const noexcept { return undelivered_; }  // replies to pullers that had gone or were full
 
  private:

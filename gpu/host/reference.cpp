@@ -9,14 +9,15 @@
 namespace ballast::gpu::host {
 namespace {
 
-status check_sizes(const layer_math& math, std::span<const std::byte> dense, std::span<float> hidden, std::uint32_t tokens) {
+status check_sizes(const layer_math& math, std::span<const std::byte> dense, std::span<float> hidden,
+                   std::uint32_t tokens) {
   const auto& shape = math.shape();
   if (dense.size() != math.dense_bytes() * shape.layers)
-    return fail(errc::invalid_argument, fmt::format("reference: {} bytes of dense weights, {} layers take {}", dense.size(),
-                                                    shape.layers, math.dense_bytes() * shape.layers));
+    return fail(errc::invalid_argument, fmt::format("reference: {} bytes of dense weights, {} layers take {}",
+                                                    dense.size(), shape.layers, math.dense_bytes() * shape.layers));
   if (hidden.size() != std::size_t{tokens} * shape.hidden)
-    return fail(errc::invalid_argument, fmt::format("reference: {} hidden values for {} tokens of {}", hidden.size(), tokens,
-                                                    shape.hidden));
+    return fail(errc::invalid_argument,
+                fmt::format("reference: {} hidden values for {} tokens of {}", hidden.size(), tokens, shape.hidden));
   return {};
 }
 

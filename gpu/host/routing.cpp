@@ -44,13 +44,15 @@ status host_routing::fill() {
     for (std::size_t expert = 0; expert < experts_; ++expert) {
       const auto& replicas = source_.layers[layer][expert];
       if (replicas.empty())
-        return fail(errc::invalid_argument, fmt::format("placement version {} of model {}: layer {} expert {} has no replica",
-                                                        source_.version, source_.model, layer, expert));
+        return fail(errc::invalid_argument,
+                    fmt::format("placement version {} of model {}: layer {} expert {} has no replica", source_.version,
+                                source_.model, layer, expert));
       double sum = 0;
       for (const auto& r : replicas) {
         if (!(std::isfinite(r.share) && r.share > 0))
-          return fail(errc::invalid_argument, fmt::format("placement version {} of model {}: layer {} expert {} on seat {} has share {}",
-                                                          source_.version, source_.model, layer, expert, index_of(r.seat), r.share));
+          return fail(errc::invalid_argument,
+                      fmt::format("placement version {} of model {}: layer {} expert {} on seat {} has share {}",
+                                  source_.version, source_.model, layer, expert, index_of(r.seat), r.share));
         sum += r.share;
       }
       first_.push_back(copies_.size());

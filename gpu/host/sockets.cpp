@@ -34,8 +34,9 @@ result<std::string> unique_address(const std::string& bind, const std::string& p
     address += "." + tag;
   }
   if (ipc && address.size() - 6 > longest_ipc_path)
-    return fail(errc::invalid_argument, fmt::format("data address `{}` has {} characters, a socket's path may have {}; use a shorter prefix",
-                                                    address, address.size() - 6, longest_ipc_path));
+    return fail(errc::invalid_argument,
+                fmt::format("data address `{}` has {} characters, a socket's path may have {}; use a shorter prefix",
+                            address, address.size() - 6, longest_ipc_path));
   return address;
 }
 

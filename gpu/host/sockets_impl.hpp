@@ -33,7 +33,7 @@ struct bound_socket {
 };
 
 struct socket_limits {
-  int queue = 64;               // messages, each way and peer; a sender at the bound waits
+  int queue = 64;                // messages, each way and peer; a sender at the bound waits
   std::int64_t frame = 1 << 28;  // bytes of one received message; more closes the connection
 };
 

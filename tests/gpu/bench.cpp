@@ -36,14 +36,16 @@ void expert(benchmark::State& state) {
 }
 BENCHMARK(expert)->ArgNames({"type", "tokens", "fast"})->ArgsProduct({{0, 1, 2, 3}, {1, 4, 32}, {1}})->Args({1, 32, 0});
 
-// What the forward loop pays at a step boundary for a layer whose placement changed: its slots set, its routing swapped.
+// What the forward loop pays at a step boundary for a layer whose placement changed: its slots set, its routing
+// swapped.
 void publish_layer(benchmark::State& state) {
   const auto shape = bench_shape();
   const auto model = make_model(shape, 1);
   cluster c(model, {.ranks = 1});
   const auto table = random_placement(shape, c.seats(), shape.experts, 0, 3);
   if (!c.load(table)) return state.SkipWithError("load");
-  std::shared_ptr<const routing_table> tables[] = {c.at(0).make_routing(table).value(), c.at(0).make_routing(table).value()};
+  std::shared_ptr<const routing_table> tables[] = {c.at(0).make_routing(table).value(),
+                                                   c.at(0).make_routing(table).value()};
   auto current = tables[0];
   auto& slots = c.at(0).slots(0);
   std::size_t round = 0;
@@ -73,7 +75,8 @@ void run_ranks(benchmark::State& state, const char* bind, std::uint32_t tokens) 
   const auto shape = bench_shape();
   const auto model = make_model(shape, 1);
   cluster c(model, {.bind = bind, .ranks = ranks});
-  if (!c.connect(1) || !c.load(random_placement(shape, c.seats(), shape.experts, 8, 3))) return state.SkipWithError("set-up");
+  if (!c.connect(1) || !c.load(random_placement(shape, c.seats(), shape.experts, 8, 3)))
+    return state.SkipWithError("set-up");
   constexpr std::uint32_t last = 1;  // header flag of the last step
   const auto one = [&](std::uint32_t r, step_t step, std::vector<std::vector<float>>& hidden, bool final) {
     step_header mine{.step = step, .ready_epoch = 0, .tokens = {tokens}, .versions = {}, .flags = final ? last : 0};
@@ -94,7 +97,10 @@ void run_ranks(benchmark::State& state, const char* bind, std::uint32_t tokens) 
   std::vector<std::vector<float>> hidden{make_hidden(shape, tokens, 0)};
   for (auto _ : state) {
     auto batch = hidden;
-    if (!one(0, ++step, batch, false)) state.SkipWithError("step");
+    if (!one(0, ++step, batch, false)) {
+      state.SkipWithError("step");
+      break;
+    }
   }
   one(0, ++step, hidden, true);
   for (auto& t : others) t.join();
@@ -123,7 +129,8 @@ void pull_page(benchmark::State& state) {
   auto& pool = c.at(1).pages(0);
   for (auto _ : state) {
     const auto page = pool.take().value();
-    if (!c.at(1).transport().pull(c.at(0).transport().address(), 0, {0, 3}, page, std::chrono::seconds(5))) state.SkipWithError("pull");
+    if (!c.at(1).transport().pull(c.at(0).transport().address(), 0, {0, 3}, page, std::chrono::seconds(5)))
+      state.SkipWithError("pull");
     pool.give_back(page);
   }
   state.SetBytesProcessed(static_cast<std::int64_t>(static_cast<std::size_t>(state.iterations()) * pool.page_bytes()));

@@ -48,15 +48,16 @@ std::vector<double> times(const std::vector<double>& w, const std::vector<double
   return y;
 }
 
-std::vector<double> swiglu(const std::vector<double>& gate, const std::vector<double>& up, const std::vector<double>& down,
-                           const std::vector<double>& x) {
+std::vector<double> swiglu(const std::vector<double>& gate, const std::vector<double>& up,
+                           const std::vector<double>& down, const std::vector<double>& x) {
   auto inner = times(gate, x);
   const auto u = times(up, x);
   for (std::size_t i = 0; i < inner.size(); ++i) inner[i] = inner[i] / (1 + std::exp(-inner[i])) * u[i];
   return times(down, inner);
 }
 
-std::vector<double> dense_tensor(const moe_shape& shape, const model_data& model, std::uint32_t layer, const std::string& name) {
+std::vector<double> dense_tensor(const moe_shape& shape, const model_data& model, std::uint32_t layer,
+                                 const std::string& name) {
   const auto layout = dense_layout(shape);
   const auto* t = layout.find(name);
   std::vector<double> out(std::size_t{t->rows} * t->cols);
@@ -65,7 +66,8 @@ std::vector<double> dense_tensor(const moe_shape& shape, const model_data& model
   return out;
 }
 
-std::vector<double> naive_layer(const model_data& model, std::uint32_t layer, std::vector<double> x, const std::vector<choice>& chosen) {
+std::vector<double> naive_layer(const model_data& model, std::uint32_t layer, std::vector<double> x,
+                                const std::vector<choice>& chosen) {
   const auto& s = model.shape;
   const auto norm = dense_tensor(s, model, layer, "norm");
   double mean = 0;
@@ -103,7 +105,8 @@ TEST(kernels, a_layer_is_close_to_double_precision_for_every_type) {
       const auto first = hidden.begin() + static_cast<std::ptrdiff_t>(t * shape.hidden);
       const auto expected = naive_layer(model, 0, {first, first + shape.hidden}, chosen);
       for (std::size_t i = 0; i < shape.hidden; ++i)
-        ASSERT_NEAR(got[t * shape.hidden + i], expected[i], 2e-4 * (1 + std::fabs(expected[i]))) << static_cast<int>(type);
+        ASSERT_NEAR(got[t * shape.hidden + i], expected[i], 2e-4 * (1 + std::fabs(expected[i])))
+            << static_cast<int>(type);
     }
   }
 }
@@ -125,7 +128,8 @@ TEST(kernels, both_instruction_sets_give_the_same_bits) {
             for (auto& v : x) v = std::normal_distribution<float>()(random);
             host::multiply(w, x.data(), tokens, fast.data(), isa::avx2);
             host::multiply(w, x.data(), tokens, plain.data(), isa::portable);
-            ASSERT_TRUE(same_bits(fast, plain)) << static_cast<int>(type) << " " << rows << "x" << cols << " by " << tokens;
+            ASSERT_TRUE(same_bits(fast, plain))
+                << static_cast<int>(type) << " " << rows << "x" << cols << " by " << tokens;
           }
 }
 
@@ -141,7 +145,9 @@ TEST(kernels, every_narrow_value_widens_exactly_on_both_paths) {
     host::widen_row(w, 0, fast.data(), host::best_isa());
     for (std::uint32_t v = 0; v < values; ++v) {
       ASSERT_EQ(bits(plain[v]), bits(fast[v])) << v;
-      const bool nan = type == dtype::f8_e4m3 ? (v & 0x7f) == 0x7f : type == dtype::f16 ? (v & 0x7fff) > 0x7c00 : (v & 0x7fff) > 0x7f80;
+      const bool nan = type == dtype::f8_e4m3 ? (v & 0x7f) == 0x7f
+                       : type == dtype::f16   ? (v & 0x7fff) > 0x7c00
+                                              : (v & 0x7fff) > 0x7f80;
       const bool infinite = type != dtype::f8_e4m3 && (v & 0x7fff) == (type == dtype::f16 ? 0x7c00u : 0x7f80u);
       if (nan) {
         ASSERT_TRUE(std::isnan(plain[v])) << v;
@@ -207,8 +213,7 @@ struct router {
     shape.shared_intermediate = 0;
     dense.resize(dense_layout(shape).bytes);
     const auto layout = dense_layout(shape);
-    for (std::uint32_t e = 0; e < shape.experts; ++e)
-      set("router", std::size_t{e} * shape.hidden + e, 1);
+    for (std::uint32_t e = 0; e < shape.experts; ++e) set("router", std::size_t{e} * shape.hidden + e, 1);
   }
   void set(const char* tensor, std::size_t at, float v) {
     std::memcpy(dense.data() + dense_layout(shape).find(tensor)->offset + at * 4, &v, 4);
@@ -245,7 +250,8 @@ TEST(router, softmax_weights_are_probabilities_renormalised_over_the_chosen) {
   }
   shape.renormalise = true;
   shape.routed_scale = 2.5f;
-  for (std::size_t k = 0; const auto& c : router(shape)(logits)) EXPECT_NEAR(c.weight, 2.5 * plain[k++].weight / chosen_sum, 1e-5);
+  for (std::size_t k = 0; const auto& c : router(shape)(logits))
+    EXPECT_NEAR(c.weight, 2.5 * plain[k++].weight / chosen_sum, 1e-5);
 }
 
 TEST(router, ties_go_to_the_lower_expert) {

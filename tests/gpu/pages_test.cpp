@@ -16,7 +16,9 @@ using host::host_page_pool;
 using host::host_routing;
 using ::testing::HasSubstr;
 
-std::vector<std::byte> bytes(std::size_t n, int value) { return std::vector<std::byte>(n, static_cast<std::byte>(value)); }
+std::vector<std::byte> bytes(std::size_t n, int value) {
+  return std::vector<std::byte>(n, static_cast<std::byte>(value));
+}
 
 page_index resident(host_page_pool& pool, page_key key, int value) {
   const auto page = pool.take().value();
@@ -134,7 +136,8 @@ moe_shape one_expert() {
 
 TEST(routing, replicas_are_drawn_in_proportion_to_their_shares) {
   const auto shape = one_expert();
-  const std::vector<std::vector<double>> cases{{1.0}, {0.5, 0.5}, {0.9, 0.1}, {0.2, 0.3, 0.5}, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
+  const std::vector<std::vector<double>> cases{
+      {1.0}, {0.5, 0.5}, {0.9, 0.1}, {0.2, 0.3, 0.5}, {1.0 / 3, 1.0 / 3, 1.0 / 3}};
   for (const auto& shares : cases) {
     placement table{0, 1, {{{}}}};
     for (std::uint32_t i = 0; i < shares.size(); ++i) table.layers[0][0].push_back({seat_id{i}, i + 5, shares[i]});

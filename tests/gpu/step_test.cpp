@@ -46,13 +46,15 @@ TEST_P(placement_invariance, any_placement_gives_the_bits_of_one_static_rank) {
       expected[r].push_back(reference(model, hidden[r][0]));
     }
     for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
-    for (std::uint32_t r = 0; r < ranks; ++r) EXPECT_TRUE(same_bits(hidden[r][0], expected[r][0])) << "rank " << r << " step " << step;
+    for (std::uint32_t r = 0; r < ranks; ++r)
+      EXPECT_TRUE(same_bits(hidden[r][0], expected[r][0])) << "rank " << r << " step " << step;
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(ranks, placement_invariance,
-                         ::testing::Values(layout{1, "inproc"}, layout{2, "inproc"}, layout{3, "inproc"}, layout{5, "inproc"},
-                                           layout{2, "ipc"}, layout{5, "ipc"}, layout{3, "tcp"}, layout{5, "tcp"}),
+                         ::testing::Values(layout{1, "inproc"}, layout{2, "inproc"}, layout{3, "inproc"},
+                                           layout{5, "inproc"}, layout{2, "ipc"}, layout{5, "ipc"}, layout{3, "tcp"},
+                                           layout{5, "tcp"}),
                          [](const auto& i) { return i.param.transport + std::to_string(i.param.ranks); });
 
 using batches = std::vector<std::vector<std::vector<float>>>;
@@ -108,7 +110,8 @@ TEST_F(steps, a_slot_that_holds_another_expert_is_corrupt_and_computes_nothing) 
   for (std::uint32_t r = 0; r < 3; ++r) {
     ASSERT_FALSE(results[r]);
     EXPECT_EQ(results[r].error().code, errc::corrupt);
-    EXPECT_THAT(results[r].error().text, HasSubstr("expert 5 to slot " + std::to_string(slot) + ", which holds expert 6"));
+    EXPECT_THAT(results[r].error().text,
+                HasSubstr("expert 5 to slot " + std::to_string(slot) + ", which holds expert 6"));
     EXPECT_EQ(hidden[r], before[r]);
     if (r != rank) {
       EXPECT_THAT(results[r].error().text, HasSubstr("seat " + std::to_string(10 + 3 * rank) + " gave up"));
@@ -247,7 +250,8 @@ TEST(models, several_models_step_together_each_with_its_own_placement) {
     batches hidden(2);
     for (std::uint32_t r = 0; r < 2; ++r)
       for (model_index m = 0; m < 2; ++m)
-        hidden[r].push_back(make_hidden(models[m].shape, static_cast<std::uint32_t>((step + r * 2 + m) % 4), step * 10 + r));
+        hidden[r].push_back(
+            make_hidden(models[m].shape, static_cast<std::uint32_t>((step + r * 2 + m) % 4), step * 10 + r));
     const auto before = hidden;
     for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
     for (std::uint32_t r = 0; r < 2; ++r)

@@ -33,7 +33,10 @@ void fill(std::mt19937_64& random, const tensor_layout& layout, std::byte* base)
   for (const auto& t : layout.tensors) {
     const bool scales = t.name.ends_with("_scale");
     const auto spread = t.name == "norm" || t.name == "router_bias" ? 1.0 : 2.0 / std::sqrt(t.cols);
-    std::uniform_real_distribution<double> draw(scales ? 0.25 : t.name == "norm" ? 0.5 : -spread, scales ? 2.0 : spread);
+    std::uniform_real_distribution<double> draw(scales             ? 0.25
+                                                : t.name == "norm" ? 0.5
+                                                                   : -spread,
+                                                scales ? 2.0 : spread);
     for (std::size_t i = 0; i < std::size_t{t.rows} * t.cols; ++i)
       encode(t.type, static_cast<float>(draw(random)), base + t.offset + i * size_of(t.type));
   }
@@ -63,7 +66,8 @@ void encode(dtype type, float v, std::byte* out) {
       if (f8_value(b) <= std::fabs(v)) best = b;
     *out = static_cast<std::byte>(best | (std::signbit(v) ? 0x80 : 0));
   } else {
-    const auto half = type == dtype::bf16 ? static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(v) >> 16) : to_f16(v);
+    const auto half =
+        type == dtype::bf16 ? static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(v) >> 16) : to_f16(v);
     std::memcpy(out, &half, 2);
   }
 }
@@ -167,12 +171,14 @@ cluster::cluster(std::vector<model_data> models, options o)
   d.limits.collective_timeout = options_.timeout;
   for (const auto& m : models_) {
     d.models.push_back(m.shape);
-    d.limits.models.push_back({options_.slots_per_layer != 0 ? options_.slots_per_layer : m.shape.experts, options_.spare_pages});
+    d.limits.models.push_back(
+        {options_.slots_per_layer != 0 ? options_.slots_per_layer : m.shape.experts, options_.spare_pages});
   }
   for (std::uint32_t r = 0; r < options_.ranks; ++r) {
     d.local_rank = r;
     devices_.push_back(backend_->make_device(d).value());
-    for (model_index m = 0; m < models_.size(); ++m) if (!devices_.back()->set_dense(m, models_[m].dense)) std::abort();
+    for (model_index m = 0; m < models_.size(); ++m)
+      if (!devices_.back()->set_dense(m, models_[m].dense)) std::abort();
   }
   comms_.resize(options_.ranks);
   routing_.assign(options_.ranks, std::vector<std::shared_ptr<const routing_table>>(models_.size()));
@@ -257,7 +263,8 @@ status cluster::step_rank(std::uint32_t rank, step_t number, std::vector<std::ve
 
 status cluster::step_model(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden) {
   for (model_index m = 0; m < models_.size(); ++m)
-    if (auto ok = devices_[rank]->run_step(m, number, hidden[m], *routing_[rank][m], *comms_[rank], counts_[rank][m]); !ok)
+    if (auto ok = devices_[rank]->run_step(m, number, hidden[m], *routing_[rank][m], *comms_[rank], counts_[rank][m]);
+        !ok)
       return ok;
   return {};
 }

@@ -21,7 +21,7 @@ double decode(dtype type, const std::byte* in);
 
 struct model_data {
   moe_shape shape;
-  std::vector<std::byte> dense;                             // all layers
+  std::vector<std::byte> dense;                              // all layers
   std::vector<std::vector<std::vector<std::byte>>> bundles;  // [layer][expert]
 };
 model_data make_model(const moe_shape& shape, std::uint64_t seed);
@@ -50,9 +50,9 @@ class cluster {
   device& at(std::uint32_t rank) { return *devices_.at(rank); }
   communicator& comm(std::uint32_t rank) { return *comms_.at(rank); }
   slot_counts& counts(std::uint32_t rank, model_index model = 0) { return counts_.at(rank).at(model); }
-  std::vector<std::string> contributions(epoch_t epoch);          // opens the epoch everywhere
-  status connect(epoch_t epoch);                                    // all ranks; fails with the first failure
-  status load(const placement& table);                             // pages, slots and routing of every rank
+  std::vector<std::string> contributions(epoch_t epoch);  // opens the epoch everywhere
+  status connect(epoch_t epoch);                          // all ranks; fails with the first failure
+  status load(const placement& table);                    // pages, slots and routing of every rank
   void* context() const;
 
   // All ranks at once, each in its thread: body(rank). The results in rank order.
@@ -60,7 +60,8 @@ class cluster {
   // One step of all ranks and models; hidden[rank][model] in place.
   std::vector<status> step(step_t number, std::vector<std::vector<std::vector<float>>>& hidden);
   status step_rank(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden);
-  status step_model(std::uint32_t rank, step_t number, std::vector<std::vector<float>>& hidden);  // headers exchanged already
+  status step_model(std::uint32_t rank, step_t number,
+                    std::vector<std::vector<float>>& hidden);  // headers exchanged already
 
  private:
   struct context_holder;

@@ -128,7 +128,9 @@ TEST_F(pulls, cancel_ends_a_pull_under_way) {
   auto silent = raw(zmq::socket_type::router);
   silent.bind("inproc://silent");
   const auto page = c.at(1).pages(0).take().value();
-  auto pulling = std::async(std::launch::async, [&] { return c.at(1).transport().pull("inproc://silent", 0, {0, 0}, page, 60s); });
+  auto pulling = std::async(std::launch::async, [&] {
+    return c.at(1).transport().pull("inproc://silent", 0, {0, 0}, page, 60s);
+  });
   zmq::message_t peer, request;
   ASSERT_TRUE(silent.recv(peer));  // it has asked, and waits
   ASSERT_TRUE(silent.recv(request));
@@ -208,7 +210,9 @@ TEST_F(pulls, a_source_that_answers_nonsense_is_found_out) {
   liar.bind("inproc://liar");
   const auto page = c.at(1).pages(0).take().value();
   const auto lie = [&](auto answer) {
-    auto pulling = std::async(std::launch::async, [&] { return c.at(1).transport().pull("inproc://liar", 0, {0, 0}, page, 20s); });
+    auto pulling = std::async(std::launch::async, [&] {
+      return c.at(1).transport().pull("inproc://liar", 0, {0, 0}, page, 20s);
+    });
     zmq::message_t peer, message;
     const auto receive = [&] {
       EXPECT_TRUE(liar.recv(peer));
