@@ -201,13 +201,13 @@ void undo(context& c, const std::string& why) {
   auto& op = c.op();
   if (op.what.kind == operation_kind::replace) return start_over(c, why, {});
   if (op.undoing) return;
-  if (op.committed) return give_moves_up(c, why);
   const phase p = op.program.empty() ? phase::planning : op.program.front();
   if (p == phase::staging || p == phase::wave_staging)
     std::ranges::copy(op.now.awaited, std::back_inserter(op.unsettled));
+  if (op.committed) return give_moves_up(c, why);
   op.undoing = true;
   op.reason = why;
-  follow(c, to_program(program::undo));
+  follow(c, p == phase::resuming ? to_program(program::undo_start) : to_program(program::undo));
 }
 
 void apply(context& c, reaction r, const std::string& why, const std::vector<seat_id>& culprits) {

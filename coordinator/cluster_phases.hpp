@@ -118,6 +118,7 @@ inline constexpr std::array shrink{cleaning, planning, draining, wave_staging, w
                                    connecting, switching, probation, closing, releasing};
 inline constexpr std::array replace{halting, planning, cleaning, staging, opening, connecting, resuming, closing, releasing};
 inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding};
+inline constexpr std::array undo_start{halting, releasing};  // some may step already
 inline constexpr std::array take_back{reverting, releasing, undraining, cleaning};
 }  // namespace program
 

@@ -38,6 +38,16 @@ bool keep_what_pays(context& c) {
   return false;
 }
 
+// Everybody is halted: from here on the table in use is what is left of it, without what is about to be emptied. Should
+// the repair be broken off, the next one starts from what is really there.
+void cut_down(context& c, const model_plan& m) {
+  for (const auto& d : m.dropped) c.s.unnamed[d.seat].insert({m.model, d.layer, d.slot});
+  auto& current = c.s.models[m.model].current;
+  current = m.table;
+  for (const auto& t : m.staged)
+    std::erase_if(current->layers[t.layer][t.expert], [&](const replica& r) { return r.seat == t.seat; });
+}
+
 void note_figures(context& c) {
   auto& op = c.op();
   op.report.imbalance_before = op.report.imbalance_predicted = 0;
@@ -103,8 +113,7 @@ void on_plan(context& c, result<plan> made) {
   note_figures(c);
   if (op.what.kind == operation_kind::rebalance && !keep_what_pays(c)) return follow(c, {});
   if (op.what.kind == operation_kind::replace)
-    for (const auto& m : op.made->models)
-      for (const auto& d : m.dropped) c.s.unnamed[d.seat].insert({m.model, d.layer, d.slot});
+    for (const auto& m : op.made->models) cut_down(c, m);
   op.model = op.wave = 0;
   while (op.model < op.made->models.size() && op.made->models[op.model].waves.empty()) ++op.model;
   op.program.erase(op.program.begin());

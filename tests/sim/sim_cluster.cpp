@@ -123,12 +123,13 @@ bool world::quiet() const {
 // The network is well again and nobody dies any more: whatever was begun has to end.
 void world::settle() {
   healed_ = true;
+  state_->config.step_interval = 0;  // loads are noise here: decisions would never end
   loss_ = repeat_ = slow_message_ = planner_failures_ = deaths_ = breaks_ = quiets_ = 0;
   fabric_.fetch_failures = fabric_.connect_failures = 0;
   for (auto& a : agents_) {
     a.quiet_until_us = 0;
     if (!a.alive && sim_.roll.chance(0.7)) start_agent(a);
-    for (auto& r : a.ranks) r->working = true;
+    for (auto& r : a.ranks) r->set_working(true);
     for (auto& r : a.ranks) r->slowness = 1;
   }
   const std::uint64_t limit = sim_.now() + 180 * second;
@@ -148,7 +149,7 @@ void world::check_serving() {
   const auto& s = *state_;
   if (s.members.empty()) {
     const auto idle = ballast::cluster::seats_in(s, ballast::cluster::seat_state::idle);
-    const bool awaited = !s.served_before && idle.size() < s.wanted;
+    const bool awaited = !s.served_before && (idle.size() < s.wanted || !s.complaint.empty());  // and says so
     if (!awaited && !idle.empty() && ballast::cluster::fits(s, idle)) throw broken("nothing is served although the idle seats would do");
     return;
   }

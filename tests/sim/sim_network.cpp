@@ -11,6 +11,13 @@ std::string describe(const message_body& body) {
   std::string out = message_name(body);
   if (const auto* c = std::get_if<seat_command>(&body))
     out += fmt::format(" {} #{} to seat {}.{} (operation {})", command_name(c->body), c->sequence, index_of(c->seat), c->incarnation, c->operation);
+  if (const auto* c = std::get_if<seat_command>(&body)) {
+    if (const auto* s = std::get_if<command::stage>(&c->body))
+      for (const auto& i : s->items) out += fmt::format(" m{}l{}s{}=e{}", i.model, i.layer, i.slot, i.expert);
+    if (const auto* s = std::get_if<command::reclaim>(&c->body))
+      for (const auto& i : s->slots) out += fmt::format(" m{}l{}s{}", i.model, i.layer, i.slot);
+    if (const auto* s = std::get_if<command::publish>(&c->body)) out += fmt::format(" m{} v{}", s->table.model, s->table.version);
+  }
   if (const auto* o = std::get_if<seat_outcome>(&body))
     out += fmt::format(" #{} of seat {}.{}: {}{}", o->sequence, index_of(o->seat), o->incarnation, o->ok ? "ok" : o->failure.text, o->switched ? ", switched" : "");
   if (const auto* t = std::get_if<seat_trouble>(&body)) out += fmt::format(" of seat {}.{} on epoch {}: {}", index_of(t->seat), t->incarnation, t->epoch, t->failure.text);

@@ -59,7 +59,7 @@ void world::disturb() {
     if (a.alive && roll.chance(deaths_)) stop_agent(a, roll.chance(0.7));
     if (a.alive && roll.chance(quiets_)) a.quiet_until_us = sim_.now() + roll.between(200 * ms, 1500 * ms);
     for (auto& r : a.ranks) {
-      if (roll.chance(0.1)) r->working = !r->working;
+      if (roll.chance(0.1)) r->set_working(!r->working());
       if (roll.chance(0.1)) r->slowness = r->slowness == 1 ? 10 : 1;
     }
   }

@@ -60,7 +60,7 @@ void rank::run() {
   const auto held = comms_.find(loop_.epoch());
   if (held == comms_.end()) throw broken(fmt::format("seat {} steps on communicator {}, which it does not hold", index_of(id()), loop_.epoch()));
   const bool begun = peer_began(shared_.comms[loop_.epoch()]);
-  if (loop_.wants_step() || (working && loop_.may_begin()) || begun) begin_step();
+  if (loop_.wants_step() || (working_ && loop_.may_begin()) || begun) begin_step();
 }
 
 void rank::take_items() {
@@ -131,7 +131,7 @@ void rank::begin_step() {
     const auto peer = std::ranges::find_if(comm.present, [&](const auto& p) { return p.first != id(); });
     loop_.adopt(peer->second.step);
   }
-  comm.present[id()] = loop_.header({working ? 1u : 0u});
+  comm.present[id()] = loop_.header({working_ ? 1u : 0u});
   doing_ = doing::exchanging;
   const auto mine = ++exchange_;
   if (comm.present.size() == comm.members.size()) return complete_exchange(comm);
@@ -190,7 +190,7 @@ void rank::fail_step(errc code, const char* why) {
 
 void rank::report_loads() {
   for (model_index m = 0; m < layers_.size(); ++m) {
-    if (!routing_[m] || !working) continue;
+    if (!routing_[m] || !working_) continue;
     load_summary l{id(), incarnation(), m, loop_.last_step() - 7, loop_.last_step(), {}};
     for (const auto& layer : routing_[m]->layers) l.tokens.emplace_back(layer.size(), 0.0);
     for (const auto& [key, expert] : slots_)

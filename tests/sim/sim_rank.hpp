@@ -64,10 +64,14 @@ class rank {
   std::shared_ptr<const placement> routing(model_index m) const { return routing_[m]; }
   std::uint32_t pages_used(model_index m) const { return pages_used_[m]; }
   bool fetching() const { return !pages_.empty(); }
+  void set_working(bool on) {  // has requests
+    working_ = on;
+    if (on) wake();
+  }
+  bool working() const { return working_; }
   void break_off(epoch_t epoch, errc code, const char* why);  // the communicator broke under this rank
 
   std::uint32_t agent = 0;   // index in the world
-  bool working = true;       // has requests
   std::uint32_t slowness = 1;
 
  private:
@@ -132,7 +136,7 @@ class rank {
   std::map<epoch_t, std::uint64_t> connecting_;            // -> sequence
   std::vector<item> items_;
   doing doing_ = doing::parked;
-  bool run_due_ = false;
+  bool run_due_ = false, working_ = true;
   std::uint64_t exchange_ = 0, fetch_generation_ = 0;
 };
 
