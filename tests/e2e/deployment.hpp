@@ -166,7 +166,7 @@ class deployment : public testing::Test {
     {
       std::lock_guard lock(mutex_);
       ++answered_;
-      again = sent_.at(record.id);
+      again = sent_.at(record.request.id);
       progress_.notify_all();
     }
     if (flowing_) submit(again.model, again.steps);
