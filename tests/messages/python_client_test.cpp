@@ -24,7 +24,10 @@ struct python_client : testing::Test {
   std::unique_ptr<link> events, coordinator, first, second;
   std::vector<inference_request> seen;  // by `second`, on its link's thread; read when the client has ended
 
+  std::mutex made;  // held while the links are made: their handlers use them
+
   python_client() {
+    const std::lock_guard lock(made);
     link_options o = router_at(fresh_address("tcp"));
     first = opened(context, o, [this](const std::string& peer, envelope m) { serve_and_move(peer, m); });
     second = opened(context, o, [this](const std::string& peer, envelope m) { serve_rest(peer, m); });
@@ -41,6 +44,7 @@ struct python_client : testing::Test {
   }
 
   void control(const std::string& peer, const envelope& m) {
+    const std::lock_guard lock(made);
     if (std::holds_alternative<get_status>(m.body)) {
       cluster_status s;
       s.models = {{"toy", 3, 1.5, 2.25, 1, 0, 8, 16}};
@@ -60,12 +64,14 @@ struct python_client : testing::Test {
     }
   }
   void serve_and_move(const std::string& peer, const envelope& m) {
+    const std::lock_guard lock(made);
     const auto& r = std::get<inference_request>(m.body);
     EXPECT_EQ(r.hidden.size(), 2u * 16u);
     answer(*first, peer, 0, inference_output{r.id, 0, false, std::vector<float>(r.hidden.size(), 0.5f)});
     answer(*first, peer, 0, request_moved{r.id, second->address(), 1});
   }
   void serve_rest(const std::string& peer, const envelope& m) {
+    const std::lock_guard lock(made);
     const auto& r = std::get<inference_request>(m.body);
     seen.push_back(r);
     for (std::uint32_t step = r.first_step; step < r.steps; ++step)
