@@ -184,6 +184,7 @@ const policies::wave* wave_of(const operation& op) {
 std::vector<std::pair<seat_id, command_body>> commands_of(context& c, phase p) {
   auto& op = c.op();
   const bool standby = op.epoch != 0;
+  const bool reverted = op.undoing && !c.s.members.empty();
   switch (p) {
     case phase::planning: return {};
     case phase::preparing: return prepare_all(c);
@@ -205,7 +206,7 @@ std::vector<std::pair<seat_id, command_body>> commands_of(context& c, phase p) {
     case phase::undraining: return same_for(op.leavers, command::undrain{});
     case phase::cleaning: return reclaim_unnamed(c, op.what.kind == operation_kind::replace ? op.new_members : c.s.members);
     case phase::reverting: return revert_all(c);
-    case phase::halting: return same_for(stepping_or_joining(c.s), command::halt{});
+    case phase::halting: return same_for(reverted ? op.joiners : stepping_or_joining(c.s), command::halt{});
     case phase::resuming: return resume_all(c);
   }
   return {};

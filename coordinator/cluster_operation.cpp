@@ -53,6 +53,7 @@ void released(context& c) {
 }
 
 void halted(context& c) {
+  if (c.op().undoing && !c.s.members.empty()) return;  // only the joiners of a switch that was taken back
   c.s.held.clear();
   c.s.epoch = 0;
 }

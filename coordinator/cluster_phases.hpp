@@ -34,7 +34,7 @@ enum class phase : std::uint8_t {
   // in probation
   reverting,        // back to the communicator before
   // a loss
-  halting,          // everybody stops
+  halting,          // everybody stops; after a revert: the joiners do
   resuming,         // all step on the new communicator
 };
 inline constexpr std::size_t phase_count = 22;
@@ -84,7 +84,7 @@ inline constexpr std::array<phase_row, phase_count> phase_table{{
   {phase::undraining,      "undraining",      reaction::again,     reaction::refuse,   reaction::lose,      reaction::recover,   true},
   {phase::cleaning,        "cleaning",        reaction::again,     reaction::refuse,   reaction::lose,      reaction::recover,   true},
   {phase::reverting,       "reverting",       reaction::recover,   reaction::refuse,   reaction::recover,   reaction::recover,   true},
-  {phase::halting,         "halting",         reaction::again,     reaction::refuse,   reaction::lose,      reaction::refuse,    true},
+  {phase::halting,         "halting",         reaction::again,     reaction::refuse,   reaction::lose,      reaction::recover,   true},
   {phase::resuming,        "resuming",        reaction::undo,      reaction::undo,     reaction::undo,      reaction::recover,   false},
 }};
 // clang-format on
@@ -119,7 +119,7 @@ inline constexpr std::array shrink{cleaning, planning, draining, wave_staging, w
 inline constexpr std::array replace{halting, planning, cleaning, staging, opening, connecting, resuming, closing, releasing};
 inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding};
 inline constexpr std::array undo_start{halting, releasing};  // some may step already
-inline constexpr std::array take_back{reverting, releasing, undraining, cleaning};
+inline constexpr std::array take_back{reverting, halting, releasing, undraining, cleaning};
 }  // namespace program
 
 template <class T>

@@ -23,7 +23,8 @@ std::uint32_t replicas_on(const cluster_state& s, seat_id seat) {
 model_status status_of(const cluster_state& s, model_index index) {
   const auto& m = s.models[index];
   const auto now = imbalance_of(s, m, index);
-  return {m.description.name, m.current ? m.current->version : 0, now.mean, now.max, now.min, m.imbalance_before, m.window.steps()};
+  return {m.description.name, m.current ? m.current->version : 0, now.mean, now.max, now.min, m.imbalance_before, m.window.steps(),
+          m.description.hidden};
 }
 
 }  // namespace

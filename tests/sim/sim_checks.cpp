@@ -12,7 +12,7 @@ void world::check_tables() {
   if (!fabric_.changed) return;
   fabric_.changed = false;
   for (const auto& [key, r] : fabric_.seated) {
-    if (r->loop().epoch() == 0 || r->loop().interrupted()) continue;
+    if (!r->routes()) continue;
     for (model_index m = 0; m < models_.size(); ++m)
       if (const auto table = r->routing(m))
         check_table(*r, *table);

@@ -153,6 +153,7 @@ void rank::complete_exchange(communicator& comm) {
     if (!peer) throw broken("a dead rank took part in a step");
     peer->loop_.after_headers(headers);
     peer->doing_ = doing::computing;
+    shared_.changed |= peer->loop_.joining();
     ++peer->exchange_;
     peer->later(peer->slowness * shared_.sim.roll.between(2000, 6000), [peer] { peer->finish_step(); });
   }

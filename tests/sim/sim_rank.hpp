@@ -63,6 +63,8 @@ class rank {
   const std::map<slot_key, std::uint32_t>& slots() const { return slots_; }
   std::shared_ptr<const placement> routing(model_index m) const { return routing_[m]; }
   std::uint32_t pages_used(model_index m) const { return pages_used_[m]; }
+  // May route by its tables: a joiner does so only from its first header on.
+  bool routes() const { return loop_.epoch() != 0 && !loop_.interrupted() && (!loop_.joining() || doing_ == doing::computing); }
   bool fetching() const { return !pages_.empty(); }
   void set_working(bool on) {  // has requests
     working_ = on;

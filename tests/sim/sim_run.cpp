@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cstdio>
 
 #include "tests/sim/sim_cluster.hpp"
 
@@ -11,6 +12,7 @@ namespace {
 void print_failure(std::uint64_t seed, const ballast::sim::outcome& o) {
   for (const auto& line : o.lines) fmt::print("{}\n", line);
   fmt::print("seed {} FAILED: {}\n", seed, o.fault);
+  std::fflush(stdout);
 }
 
 }  // namespace
