@@ -18,13 +18,13 @@ using host::pull_reply;
 using host::pull_request;
 using ::testing::HasSubstr;
 
-moe_shape big_shape() {  // a page of 3 pieces and a bit
+moe_shape big_shape() {  // a page of 2 pieces and a bit
   auto s = small_shape(dtype::f32);
   s.layers = 1;
   s.experts = 2;
   s.top_k = 1;
   s.hidden = 512;
-  s.intermediate = 536;
+  s.intermediate = 360;
   return s;
 }
 
