@@ -221,11 +221,13 @@ void demo_story::record(const operation_status& op, moment began) {
   done.kind = op.kind;
   done.target = op.kind == "rebalance" ? deployment_.model() : text::seats(op.target);
   done.outcome = op.outcome;
-  done.seconds = op.seconds;
+  // For its clients a loss begins with the kill, not when the coordinator has noticed.
+  const auto ended = ended_at(op.id);
+  done.seconds = op.kind == "replace" ? std::chrono::duration<double>(ended - began).count() : op.seconds;
   done.pages_copied = op.pages_copied;
   done.bytes_moved = op.bytes_moved;
   report_.operations.push_back(done);
-  spans_.push_back({began, ended_at(op.id)});
+  spans_.push_back({began, ended});
   auto line = text::of(op);
   line.pop_back();
   view_.note(seconds(), line);

@@ -49,18 +49,21 @@ struct load_generator::impl {
     changed.notify_all();
   }
 
-  // The next request, unless all were made.
+  // The next request that can be sent at all; false if all were made.
   bool send_one() {
-    inference_request request;
-    {
-      const std::lock_guard lock(mutex);
-      if (stopped || (options.requests != 0 && next >= options.requests)) return false;
-      request = make(next++);
-      ++totals.sent;
+    for (;;) {
+      inference_request request;
+      {
+        const std::lock_guard lock(mutex);
+        if (stopped || (options.requests != 0 && next >= options.requests)) return false;
+        request = make(next++);
+        ++totals.sent;
+      }
+      const auto given = client->submit(std::move(request));
+      if (given) return true;
+      note_failure(given.error());
+      if (options.requests == 0) stop();  // the next one would fare no better
     }
-    const auto given = client->submit(std::move(request));
-    if (!given) note_failure(given.error());
-    return true;
   }
 
   void note_failure(const error& why) {

@@ -22,13 +22,13 @@ class load_generator_test : public ::testing::Test {
     serving.events = coordinator.events_address();
     auto made = load_generator::start(
         context, serving, load,
-        [](std::uint64_t number) {
+        [this](std::uint64_t number) {
           inference_request r;
           r.id = std::to_string(number);
           r.model = "m";
           r.tokens = 2;
           r.steps = 5;
-          r.hidden.assign(8, 1.0f);
+          r.hidden = hidden;
           return r;
         },
         std::move(sink));
@@ -36,6 +36,7 @@ class load_generator_test : public ::testing::Test {
     return std::move(*made);
   }
 
+  std::vector<float> hidden = std::vector<float>(8, 1.0f);
   link_context context;
   fakes::fake_coordinator coordinator{context, "inproc://control", "inproc://events"};
   fakes::fake_agent agent{context, "inproc://agent"};
@@ -65,6 +66,16 @@ TEST_F(load_generator_test, the_open_loop_sends_at_a_rate) {
   const auto traffic = start(load);
   ASSERT_TRUE(traffic->wait(soon));
   EXPECT_EQ(traffic->totals().answered, 40u);
+}
+
+TEST_F(load_generator_test, requests_that_can_never_be_sent_are_failures_and_no_hang) {
+  load_options load;
+  load.requests = 20;
+  hidden = {};
+  const auto traffic = start(load);
+  ASSERT_TRUE(traffic->wait(soon));
+  EXPECT_EQ(traffic->totals().failed, 20u);
+  EXPECT_FALSE(traffic->totals().failures.empty());
 }
 
 TEST_F(load_generator_test, stops_when_told_and_lets_the_rest_end) {
