@@ -99,13 +99,13 @@ def channel_to(control, avoid, patience):
 
 
 def request(args, control):
+    channel, due, progress = channel_to(control, None, args.patience), 0, time.monotonic()
     widths = {m["name"]: args.hidden or m.get("hidden") for m in control.ask("get_status", {})["models"]}
     if not widths.get(args.model):
         fail("model %s is not served, or its width is not told (then give --hidden)" % args.model)
     draw, values = random.Random(args.seed), args.tokens * widths[args.model]
     hidden = struct.pack("<%df" % values, *(draw.uniform(-1, 1) for _ in range(values)))
     name, have, moves, sends = "python-" + uuid.uuid4().hex, 0, 0, 0
-    channel, due, progress = channel_to(control, None, args.patience), 0, time.monotonic()
     while have < args.steps:
         if time.monotonic() > progress + args.patience:
             fail("step %d of %s did not come within %d s" % (have, name, args.patience))
