@@ -13,6 +13,9 @@ void world::check_tables() {
   fabric_.changed = false;
   for (const auto& [key, r] : fabric_.seated) {
     if (!r->routes()) continue;
+    // A seat that was declared lost while it lives: its peers have left its communicator, no step of it can end.
+    const auto& seat = state_->seats[index_of(r->id())];
+    if (seat.incarnation != r->incarnation() || seat.state == ballast::cluster::seat_state::lost) continue;
     for (model_index m = 0; m < models_.size(); ++m)
       if (const auto table = r->routing(m))
         check_table(*r, *table);

@@ -155,10 +155,9 @@ void world::to_agent(std::uint32_t index, std::uint64_t life, const message_body
   if (!a.alive || a.life != life) return;
   if (const auto* w = std::get_if<welcome>(&body)) {
     for (const auto& s : w->seats) {
-      auto& known = a.seats[s.local_rank];
-      if (known.incarnation >= s.incarnation) continue;
-      if (a.ranks[s.local_rank]->is_seated()) throw broken("a seated rank was given another incarnation without a fence");
-      known = s;
+      if (const auto known = a.seats.find(s.local_rank); known != a.seats.end() && known->second.incarnation >= s.incarnation) continue;
+      if (a.ranks[s.local_rank]->is_seated()) fresh_ranks(a);  // a late welcome of an incarnation lost meanwhile came first
+      a.seats[s.local_rank] = s;
       a.ranks[s.local_rank]->take_seat(s.seat, s.incarnation);
     }
   } else if (const auto* f = std::get_if<fence>(&body)) {
