@@ -24,8 +24,7 @@ using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 using planner_actor = caf::typed_actor<
     // Works the plan out; blocks this (detached) actor meanwhile.
-    caf::replies_to<plan_request_ptr>::with<planned_ptr>,
-    caf::reacts_to<stop_atom>>;
+    caf::replies_to<plan_request_ptr>::with<planned_ptr>, caf::reacts_to<stop_atom>>;
 
 using coordinator_actor = caf::typed_actor<
     // A message from the network.
@@ -42,7 +41,8 @@ struct coordinator_ports {
   std::unique_ptr<journal> records;
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
-  static constexpr std::size_t max_waiting = 65536;  // beyond it messages are dropped; every sender repeats what matters
+  static constexpr std::size_t max_waiting =
+      65536;  // beyond it messages are dropped; every sender repeats what matters
 };
 
 inline constexpr std::chrono::milliseconds tick_interval{20};
@@ -54,7 +54,8 @@ planner_actor::behavior_type planner(planner_actor::pointer self);
 class coordinator_shell {
  public:
   coordinator_shell() = default;
-  void begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports, planner_actor planner);
+  void begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports,
+             planner_actor planner);
   void take(const cluster::input_body& what);
   void tick();
   void stop();
@@ -75,8 +76,8 @@ class coordinator_shell {
   std::chrono::steady_clock::time_point ticked_{};
 };
 
-coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self, coordinator_config config,
-                                             std::shared_ptr<coordinator_ports> ports);
+coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
+                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports);
 
 }  // namespace ballast
 

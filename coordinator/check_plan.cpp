@@ -41,12 +41,14 @@ status check_adds(const std::vector<policies::transfer>& adds, const named_slots
       return fail(errc::invalid_argument, "the plan fills " + at(a.layer, a.seat, a.slot) + ", which is in use");
     const auto named = after.find(key);
     if (named == after.end() || named->second != a.expert)
-      return fail(errc::invalid_argument, fmt::format("the plan stages expert {} in {}, but its table does not name it there",
-                                                      a.expert, at(a.layer, a.seat, a.slot)));
+      return fail(errc::invalid_argument,
+                  fmt::format("the plan stages expert {} in {}, but its table does not name it there", a.expert,
+                              at(a.layer, a.seat, a.slot)));
     for (const auto s : a.sources)
       if (!sources || !holds(*sources, a.layer, a.expert, s))
         return fail(errc::invalid_argument,
-                    fmt::format("the plan reads expert {} of layer {} from seat {}, which does not hold it", a.expert, a.layer, index_of(s)));
+                    fmt::format("the plan reads expert {} of layer {} from seat {}, which does not hold it", a.expert,
+                                a.layer, index_of(s)));
   }
   for (const auto& [key, expert] : after) {
     const auto old = before.find(key);
@@ -61,12 +63,14 @@ status check_drops(const std::vector<policies::drop>& drops, const named_slots& 
   std::set<slot_key> gone;
   for (const auto& d : drops) {
     const slot_key key{d.seat, d.layer, d.slot};
-    if (after.contains(key)) return fail(errc::invalid_argument, "the plan drops " + at(d.layer, d.seat, d.slot) + ", which its table names");
+    if (after.contains(key))
+      return fail(errc::invalid_argument, "the plan drops " + at(d.layer, d.seat, d.slot) + ", which its table names");
     gone.insert(key);
   }
   for (const auto& [key, expert] : before)
     if (!after.contains(key) && !gone.contains(key))
-      return fail(errc::invalid_argument, "the plan forgets " + at(std::get<1>(key), std::get<0>(key), std::get<2>(key)));
+      return fail(errc::invalid_argument,
+                  "the plan forgets " + at(std::get<1>(key), std::get<0>(key), std::get<2>(key)));
   return {};
 }
 
@@ -84,14 +88,16 @@ status check_waves(const plan_task& task, const model_plan& m) {
   }
   for (const auto& [key, expert] : named)
     if (std::ranges::find(p.seats, std::get<0>(key), &policies::seat_info::seat) == p.seats.end())
-      return fail(errc::invalid_argument, fmt::format("the plan ends on seat {}, which is to leave", index_of(std::get<0>(key))));
+      return fail(errc::invalid_argument,
+                  fmt::format("the plan ends on seat {}, which is to leave", index_of(std::get<0>(key))));
   return {};
 }
 
 status check_model(const plan_request& request, const plan_task& task, const model_plan& m) {
   const auto& p = task.problem;
   const version_t base = p.current ? p.current->version : 0;
-  if (m.base != base) return fail(errc::conflict, fmt::format("the plan starts from version {}, in use is {}", m.base, base));
+  if (m.base != base)
+    return fail(errc::conflict, fmt::format("the plan starts from version {}, in use is {}", m.base, base));
   if (auto s = policies::validate(m.target, p.layers, p.experts, p.seats); !s) return s;
   if (auto s = policies::validate(m.table, p.layers, p.experts, task.everyone, false); !s) return s;
   if (request.kind == plan_kind::start) return check_adds(m.staged, {}, nullptr, named_by(m.table));
@@ -103,7 +109,8 @@ status check_model(const plan_request& request, const plan_task& task, const mod
 }  // namespace
 
 status check_plan(const plan_request& request, const plan& made) {
-  if (made.models.size() != request.tasks.size()) return fail(errc::invalid_argument, "the plan is not for the models asked for");
+  if (made.models.size() != request.tasks.size())
+    return fail(errc::invalid_argument, "the plan is not for the models asked for");
   for (std::size_t i = 0; i < made.models.size(); ++i)
     if (auto s = check_model(request, request.tasks[i], made.models[i]); !s)
       return fail(s.error().code, fmt::format("model {}: {}", request.tasks[i].problem.model, s.error().text));

@@ -45,7 +45,8 @@ result<std::vector<seat_id>> named_seats(const cluster_state& s, std::vector<sea
       std::string known;
       for (const auto& r : s.seats)
         if (r.state != seat_state::lost) known += fmt::format("{}{}", known.empty() ? "" : ", ", index_of(r.id));
-      return fail(errc::not_found, fmt::format("there is no seat {}; seats are {}", index_of(seat), known.empty() ? "none" : known));
+      return fail(errc::not_found,
+                  fmt::format("there is no seat {}; seats are {}", index_of(seat), known.empty() ? "none" : known));
     }
   return seats;
 }
@@ -58,9 +59,11 @@ result<std::vector<seat_id>> choose_seats(const cluster_state& s, const order& o
   for (const auto& r : s.seats)
     if (r.state != seat_state::lost && !contains(chosen, r.id)) others.push_back(r.id);
   if (chosen.size() + others.size() < o.ranks)
-    return fail(errc::does_not_fit, fmt::format("scale to {}: only {} seats have joined; start more agents", o.ranks, chosen.size() + others.size()));
+    return fail(errc::does_not_fit, fmt::format("scale to {}: only {} seats have joined; start more agents", o.ranks,
+                                                chosen.size() + others.size()));
   while (chosen.size() > o.ranks) remove_one(s, chosen);
-  while (chosen.size() < o.ranks && add_one(s, chosen, others)) {}
+  while (chosen.size() < o.ranks && add_one(s, chosen, others)) {
+  }
   std::ranges::sort(chosen);
   return chosen;
 }
@@ -70,8 +73,11 @@ status fits(const cluster_state& s, const std::vector<seat_id>& seats) {
     std::uint64_t room = 0;
     for (const auto seat : seats) room += s.seats[index_of(seat)].offer.capacity.models[m].slots_per_layer;
     if (room < s.models[m].description.experts)
-      return fail(errc::does_not_fit, fmt::format("scale to {} does not fit: {} experts a layer need {} slots, {} seats hold {}; use more seats", seats.size(),
-                                                  s.models[m].description.experts, s.models[m].description.experts, seats.size(), room));
+      return fail(
+          errc::does_not_fit,
+          fmt::format("scale to {} does not fit: {} experts a layer need {} slots, {} seats hold {}; use more seats",
+                      seats.size(), s.models[m].description.experts, s.models[m].description.experts, seats.size(),
+                      room));
   }
   return {};
 }

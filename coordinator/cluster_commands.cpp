@@ -120,7 +120,8 @@ commands arm_all(context& c) {
 
 commands revert_all(context& c) {
   auto& op = c.op();
-  command::revert r{op.epoch, c.s.newest_step + 256, {}};  // beyond any step that may have been made since the last beat
+  command::revert r{
+      op.epoch, c.s.newest_step + 256, {}};  // beyond any step that may have been made since the last beat
   for (std::size_t i = 0; i < c.s.models.size(); ++i) {
     if (!op.old_tables[i]) continue;
     op.old_tables[i]->version = ++c.s.models[i].last_version;
@@ -158,7 +159,8 @@ std::vector<seat_id> stepping_or_joining(const cluster_state& s) {
 
 commands prepare_all(const context& c) {
   commands out;
-  for (const auto seat : c.s.running->joiners) out.emplace_back(seat, command::prepare{dense_sources(c.s, seat, c.s.members)});
+  for (const auto seat : c.s.running->joiners)
+    out.emplace_back(seat, command::prepare{dense_sources(c.s, seat, c.s.members)});
   return out;
 }
 
@@ -186,28 +188,50 @@ std::vector<std::pair<seat_id, command_body>> commands_of(context& c, phase p) {
   const bool standby = op.epoch != 0;
   const bool reverted = op.undoing && !c.s.members.empty();
   switch (p) {
-    case phase::planning: return {};
-    case phase::preparing: return prepare_all(c);
-    case phase::staging: return stage_plan(c);
-    case phase::draining: return drain_all(c);
-    case phase::holding: return same_for(c.s.config.use_async ? std::vector<seat_id>{} : c.s.held = c.s.members, command::hold{});
-    case phase::wave_staging: return stage_wave(c);
-    case phase::wave_publishing: return publish_wave(c);
-    case phase::wave_reclaiming: return reclaim_wave(c);
-    case phase::opening: return open_all(c);
-    case phase::connecting: return same_for(op.new_members, command::connect_comm{op.epoch, members_with_contributions(op)});
-    case phase::switching: return arm_all(c);
-    case phase::probation: return same_for(op.new_members, command::probation{op.epoch, c.s.config.probation_steps});
-    case phase::closing: return same_for(op.new_members, command::close_comm{c.s.epoch});
-    case phase::unholding: return same_for(std::vector(c.s.held), command::unhold{});
-    case phase::releasing: return same_for(to_release(c), command::release{});
-    case phase::disarming: return op.switch_uncertain ? same_for(op.old_members, command::disarm{op.epoch}) : commands{};
-    case phase::dropping: return standby ? same_for(op.old_members, command::close_comm{op.old_epoch}) : commands{};
-    case phase::undraining: return same_for(op.leavers, command::undrain{});
-    case phase::cleaning: return reclaim_unnamed(c, op.what.kind == operation_kind::replace ? op.new_members : c.s.members);
-    case phase::reverting: return revert_all(c);
-    case phase::halting: return same_for(reverted ? op.joiners : stepping_or_joining(c.s), command::halt{});
-    case phase::resuming: return resume_all(c);
+    case phase::planning:
+      return {};
+    case phase::preparing:
+      return prepare_all(c);
+    case phase::staging:
+      return stage_plan(c);
+    case phase::draining:
+      return drain_all(c);
+    case phase::holding:
+      return same_for(c.s.config.use_async ? std::vector<seat_id>{} : c.s.held = c.s.members, command::hold{});
+    case phase::wave_staging:
+      return stage_wave(c);
+    case phase::wave_publishing:
+      return publish_wave(c);
+    case phase::wave_reclaiming:
+      return reclaim_wave(c);
+    case phase::opening:
+      return open_all(c);
+    case phase::connecting:
+      return same_for(op.new_members, command::connect_comm{op.epoch, members_with_contributions(op)});
+    case phase::switching:
+      return arm_all(c);
+    case phase::probation:
+      return same_for(op.new_members, command::probation{op.epoch, c.s.config.probation_steps});
+    case phase::closing:
+      return same_for(op.new_members, command::close_comm{c.s.epoch});
+    case phase::unholding:
+      return same_for(std::vector(c.s.held), command::unhold{});
+    case phase::releasing:
+      return same_for(to_release(c), command::release{});
+    case phase::disarming:
+      return op.switch_uncertain ? same_for(op.old_members, command::disarm{op.epoch}) : commands{};
+    case phase::dropping:
+      return standby ? same_for(op.old_members, command::close_comm{op.old_epoch}) : commands{};
+    case phase::undraining:
+      return same_for(op.leavers, command::undrain{});
+    case phase::cleaning:
+      return reclaim_unnamed(c, op.what.kind == operation_kind::replace ? op.new_members : c.s.members);
+    case phase::reverting:
+      return revert_all(c);
+    case phase::halting:
+      return same_for(reverted ? op.joiners : stepping_or_joining(c.s), command::halt{});
+    case phase::resuming:
+      return resume_all(c);
   }
   return {};
 }

@@ -19,7 +19,8 @@ void decide(context& c, model_index index) {
   m.decided_at = c.s.newest_step;
   if (m.window.steps() == 0) return;
   const auto now = imbalance_of(c.s, m, index);
-  const auto text = fmt::format("model {} at step {}: imbalance mean {:.3f} max {:.3f}", m.description.name, c.s.newest_step, now.mean, now.max);
+  const auto text = fmt::format("model {} at step {}: imbalance mean {:.3f} max {:.3f}", m.description.name,
+                                c.s.newest_step, now.mean, now.max);
   if (now.mean <= c.s.config.imbalance_trigger) return tell(c, "imbalance", text);
   tell(c, "imbalance", text + fmt::format(", over the trigger {:.3f}", c.s.config.imbalance_trigger));
   preview_request p{{}, 0, make_request(c.s, plan_kind::move, {index}, c.s.members, c.s.members), true};
@@ -60,13 +61,15 @@ verdict weigh(const cluster_state& s, const model_plan& m) {
   policies::benefit_question q;
   q.imbalance_before = m.imbalance_before;
   q.imbalance_after = m.imbalance_after;
-  for (const auto seat : s.members) q.step_seconds = std::max(q.step_seconds, s.seats[index_of(seat)].beat.step_ms / 1000);
+  for (const auto seat : s.members)
+    q.step_seconds = std::max(q.step_seconds, s.seats[index_of(seat)].beat.step_ms / 1000);
   q.horizon_steps = s.config.step_interval != 0 ? s.config.step_interval : s.config.window_size;
   q.pages = copies_on_busiest(m);
   q.seconds_per_page = s.page_seconds;
   q.hysteresis = s.config.min_gain_ratio - 1;
   const auto answer = policies::net_benefit(q);
-  return {answer.pays, fmt::format("imbalance {:.3f} -> {:.3f} with {} copies; {}", m.imbalance_before, m.imbalance_after, m.copies, answer.text)};
+  return {answer.pays, fmt::format("imbalance {:.3f} -> {:.3f} with {} copies; {}", m.imbalance_before,
+                                   m.imbalance_after, m.copies, answer.text)};
 }
 
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index) {

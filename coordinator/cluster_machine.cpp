@@ -29,11 +29,13 @@ struct reader {
   void operator()(const scale_request& m) { on_request(c, peer, id, m); }
   void operator()(const rebalance_request& m) { on_request(c, peer, id, m); }
   void operator()(const abort_request& m) { on_request(c, peer, id, m); }
-  void operator()(const refused&) {}  // an answer to something that was sent; nothing is ever refused for a reason that a retry does not meet
+  void operator()(const refused&) {
+  }  // an answer to something that was sent; nothing is ever refused for a reason that a retry does not meet
   template <class Other>
   void operator()(const Other& m) {
-    c.out.push_back(effect::send{
-        peer, id, refused{{errc::invalid_argument, std::string("the coordinator does not take `") + message_name(message_body{m}) + "` messages"}}});
+    c.out.push_back(effect::send{peer, id,
+                                 refused{{errc::invalid_argument, std::string("the coordinator does not take `") +
+                                                                      message_name(message_body{m}) + "` messages"}}});
   }
 };
 
@@ -48,7 +50,8 @@ void handle(context& c, const input::planned& p) {
     c.s.previews.erase(asked);
     return on_preview(c, request, p.outcome);
   }
-  if (c.s.running && c.op().asked && c.op().asked->id == p.id && !c.op().program.empty() && c.op().program.front() == phase::planning)
+  if (c.s.running && c.op().asked && c.op().asked->id == p.id && !c.op().program.empty() &&
+      c.op().program.front() == phase::planning)
     on_plan(c, p.outcome);
 }
 

@@ -1,5 +1,6 @@
-// The cluster state machine: `step(state, input) -> effects`. It owns seats, placements and the one running operation. No
-// clock, sockets, threads or logs: time enters as `tick`, the coordinator actor and the simulator perform the effects.
+// The cluster state machine: `step(state, input) -> effects`. It owns seats, placements and the one running operation.
+// No clock, sockets, threads or logs: time enters as `tick`, the coordinator actor and the simulator perform the
+// effects.
 #pragma once
 
 #include <cstdint>
@@ -15,19 +16,42 @@
 namespace ballast::cluster {
 
 namespace input {
-struct message { std::string peer; envelope content; };  // from an agent or an operator; `peer` is where answers go
-struct link_lost { std::string agent; };                 // the agent is known to be gone
-struct planned { std::uint64_t id = 0; result<plan> outcome; };
-struct tick { std::uint64_t now_ms = 0; };               // never goes back
+struct message {
+  std::string peer;
+  envelope content;
+};  // from an agent or an operator; `peer` is where answers go
+struct link_lost {
+  std::string agent;
+};  // the agent is known to be gone
+struct planned {
+  std::uint64_t id = 0;
+  result<plan> outcome;
+};
+struct tick {
+  std::uint64_t now_ms = 0;
+};  // never goes back
 }  // namespace input
 using input_body = std::variant<input::message, input::link_lost, input::planned, input::tick>;
 
 namespace effect {
-struct send { std::string peer; std::uint64_t id = 0; message_body body; };  // id 0: not an answer, take a new one
-struct request_plan { plan_request request; };
-struct publish { ballast::event what; };
-struct record { journal_record what; };
-struct log_line { bool warning = false; std::string text; };
+struct send {
+  std::string peer;
+  std::uint64_t id = 0;
+  message_body body;
+};  // id 0: not an answer, take a new one
+struct request_plan {
+  plan_request request;
+};
+struct publish {
+  ballast::event what;
+};
+struct record {
+  journal_record what;
+};
+struct log_line {
+  bool warning = false;
+  std::string text;
+};
 }  // namespace effect
 using effect_body = std::variant<effect::send, effect::request_plan, effect::publish, effect::record, effect::log_line>;
 using effects = std::vector<effect_body>;

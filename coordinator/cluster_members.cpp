@@ -9,45 +9,66 @@ namespace {
 
 status check_models(const cluster_state& s, const hello& h) {
   if (h.models.empty() || h.models.size() > max_models)
-    return fail(errc::invalid_argument, fmt::format("agent {} offers {} models; between 1 and {} can be served", h.agent, h.models.size(), max_models));
+    return fail(errc::invalid_argument, fmt::format("agent {} offers {} models; between 1 and {} can be served",
+                                                    h.agent, h.models.size(), max_models));
   for (const auto& m : h.models)
-    if (m.layers == 0 || m.experts == 0 || m.groups == 0 || m.layers > 4096 || m.experts > 65536 || std::uint64_t{m.layers} * m.experts > (1u << 22))
-      return fail(errc::invalid_argument, fmt::format("model {} of agent {} has an impossible shape: {} layers of {} experts", m.name, h.agent, m.layers, m.experts));
+    if (m.layers == 0 || m.experts == 0 || m.groups == 0 || m.layers > 4096 || m.experts > 65536 ||
+        std::uint64_t{m.layers} * m.experts > (1u << 22))
+      return fail(errc::invalid_argument,
+                  fmt::format("model {} of agent {} has an impossible shape: {} layers of {} experts", m.name, h.agent,
+                              m.layers, m.experts));
   if (s.models.empty()) return {};
   if (s.models.size() != h.models.size())
-    return fail(errc::conflict, fmt::format("agent {} offers {} models, the deployment serves {}", h.agent, h.models.size(), s.models.size()));
+    return fail(errc::conflict, fmt::format("agent {} offers {} models, the deployment serves {}", h.agent,
+                                            h.models.size(), s.models.size()));
   for (std::size_t i = 0; i < h.models.size(); ++i) {
     const auto& known = s.models[i].description;
     if (h.models[i] == known) continue;
-    return fail(errc::conflict, fmt::format("agent {}: model {} `{}` ({} layers of {} experts, fingerprint {}) is not the deployment's `{}` ({} layers of {}, fingerprint {}); "
-                                            "give every agent the same [[model]] tables",
-                                            h.agent, i, h.models[i].name, h.models[i].layers, h.models[i].experts, h.models[i].fingerprint, known.name, known.layers, known.experts, known.fingerprint));
+    return fail(errc::conflict,
+                fmt::format("agent {}: model {} `{}` ({} layers of {} experts, fingerprint {}) is not the deployment's "
+                            "`{}` ({} layers of {}, fingerprint {}); "
+                            "give every agent the same [[model]] tables",
+                            h.agent, i, h.models[i].name, h.models[i].layers, h.models[i].experts,
+                            h.models[i].fingerprint, known.name, known.layers, known.experts, known.fingerprint));
   }
   return {};
 }
 
 status check_offer(const cluster_state& s, const hello& h, const rank_offer& o) {
   if (o.capacity.models.size() != h.models.size())
-    return fail(errc::invalid_argument, fmt::format("rank {} of agent {} gives capacities of {} models, not {}", o.local_rank, h.agent, o.capacity.models.size(), h.models.size()));
+    return fail(errc::invalid_argument, fmt::format("rank {} of agent {} gives capacities of {} models, not {}",
+                                                    o.local_rank, h.agent, o.capacity.models.size(), h.models.size()));
   for (std::size_t m = 0; m < h.models.size(); ++m) {
     const auto& capacity = o.capacity.models[m];
-    if (capacity.slots_per_layer == 0 || capacity.spare_pages == 0 || capacity.slots_per_layer > 65536 || capacity.spare_pages > 65536)
-      return fail(errc::does_not_fit, fmt::format("rank {} of agent {} offers {} slots a layer and {} spare pages of model {}; at least 1 and 1 are needed",
-                                                  o.local_rank, h.agent, capacity.slots_per_layer, capacity.spare_pages, h.models[m].name));
+    if (capacity.slots_per_layer == 0 || capacity.spare_pages == 0 || capacity.slots_per_layer > 65536 ||
+        capacity.spare_pages > 65536)
+      return fail(
+          errc::does_not_fit,
+          fmt::format(
+              "rank {} of agent {} offers {} slots a layer and {} spare pages of model {}; at least 1 and 1 are needed",
+              o.local_rank, h.agent, capacity.slots_per_layer, capacity.spare_pages, h.models[m].name));
   }
   if (o.capacity.max_batch_tokens < s.agreed_batch_tokens)
-    return fail(errc::does_not_fit, fmt::format("rank {} of agent {} takes {} tokens into a step, the deployment agreed on {}; raise its max_batch_tokens",
-                                                o.local_rank, h.agent, o.capacity.max_batch_tokens, s.agreed_batch_tokens));
+    return fail(
+        errc::does_not_fit,
+        fmt::format(
+            "rank {} of agent {} takes {} tokens into a step, the deployment agreed on {}; raise its max_batch_tokens",
+            o.local_rank, h.agent, o.capacity.max_batch_tokens, s.agreed_batch_tokens));
   if (!(o.speed > 0 && o.speed < 1e6))
-    return fail(errc::invalid_argument, fmt::format("rank {} of agent {} has no positive speed", o.local_rank, h.agent));
+    return fail(errc::invalid_argument,
+                fmt::format("rank {} of agent {} has no positive speed", o.local_rank, h.agent));
   return {};
 }
 
 status check_hello(const cluster_state& s, const hello& h) {
   if (h.agent.empty()) return fail(errc::invalid_argument, "an agent needs a name");
-  if (h.ranks.empty() || h.ranks.size() > 256) return fail(errc::invalid_argument, fmt::format("agent {} offers {} ranks; between 1 and 256 can join", h.agent, h.ranks.size()));
-  if (!s.agents.contains(h.agent) && s.agents.size() >= cluster_state::max_agents) return fail(errc::does_not_fit, "too many agents");
-  if (s.seats.size() + h.ranks.size() > cluster_state::max_seats) return fail(errc::does_not_fit, fmt::format("more than {} seats", cluster_state::max_seats));
+  if (h.ranks.empty() || h.ranks.size() > 256)
+    return fail(errc::invalid_argument,
+                fmt::format("agent {} offers {} ranks; between 1 and 256 can join", h.agent, h.ranks.size()));
+  if (!s.agents.contains(h.agent) && s.agents.size() >= cluster_state::max_agents)
+    return fail(errc::does_not_fit, "too many agents");
+  if (s.seats.size() + h.ranks.size() > cluster_state::max_seats)
+    return fail(errc::does_not_fit, fmt::format("more than {} seats", cluster_state::max_seats));
   if (auto ok = check_models(s, h); !ok) return ok;
   for (const auto& o : h.ranks)
     if (auto ok = check_offer(s, h, o); !ok) return ok;
@@ -65,7 +86,8 @@ void take_models(cluster_state& s, const hello& h) {
   if (!s.models.empty()) return;
   for (const auto& m : h.models) s.models.emplace_back(m, s.config.window_size);
   for (const auto& o : h.ranks)
-    s.agreed_batch_tokens = s.agreed_batch_tokens == 0 ? o.capacity.max_batch_tokens : std::min(s.agreed_batch_tokens, o.capacity.max_batch_tokens);
+    s.agreed_batch_tokens = s.agreed_batch_tokens == 0 ? o.capacity.max_batch_tokens
+                                                       : std::min(s.agreed_batch_tokens, o.capacity.max_batch_tokens);
 }
 
 // A seat for the offer: the one that this agent's rank had before, or a new one. Its incarnation is new either way.
@@ -87,7 +109,9 @@ void seat_offer(context& c, agent_record& agent, const hello& h, const rank_offe
   r.beat.seat = r.id;
   r.beat.incarnation = r.incarnation;
   r.state = seat_state::idle;
-  tell(c, "seat", fmt::format("seat {} joined: rank {} of agent {} on node {}", index_of(r.id), r.local_rank, r.agent, h.node), nullptr, {status_of(c.s, r)});
+  tell(c, "seat",
+       fmt::format("seat {} joined: rank {} of agent {} on node {}", index_of(r.id), r.local_rank, r.agent, h.node),
+       nullptr, {status_of(c.s, r)});
 }
 
 void welcome_agent(context& c, const agent_record& agent, std::uint64_t id) {
@@ -191,7 +215,8 @@ void on_trouble(context& c, const seat_trouble& t) {
 void look_for_silent_seats(context& c) {
   std::vector<seat_id> silent;
   for (const auto& r : c.s.seats)
-    if (r.state != seat_state::lost && c.s.now_ms > r.heard_ms + c.s.config.heartbeat_timeout_ms) silent.push_back(r.id);
+    if (r.state != seat_state::lost && c.s.now_ms > r.heard_ms + c.s.config.heartbeat_timeout_ms)
+      silent.push_back(r.id);
   if (!silent.empty()) lose_seats(c, silent, fmt::format("no heartbeat for {} ms", c.s.config.heartbeat_timeout_ms));
 }
 
@@ -208,14 +233,16 @@ void lose_seats(context& c, const std::vector<seat_id>& seats, const std::string
   for (const auto seat : seats) {
     auto& r = c.s.seats[index_of(seat)];
     const bool switching = c.s.running && c.op().switch_uncertain && contains(c.op().new_members, seat);
-    const bool resuming = c.s.running && c.op().what.kind == operation_kind::replace && contains(c.op().new_members, seat);
+    const bool resuming =
+        c.s.running && c.op().what.kind == operation_kind::replace && contains(c.op().new_members, seat);
     stepping |= contains(c.s.members, seat) || switching || resuming;
     joiner |= r.state == seat_state::joining;
     r.state = seat_state::lost;
     c.s.unnamed.erase(seat);
     std::erase(c.s.held, seat);
     names += (names.empty() ? "seat " : ", ") + std::to_string(index_of(seat));
-    for (const auto& [name, agent] : c.s.agents) c.out.push_back(effect::send{agent.peer, 0, fence{seat, r.incarnation}});
+    for (const auto& [name, agent] : c.s.agents)
+      c.out.push_back(effect::send{agent.peer, 0, fence{seat, r.incarnation}});
     tell(c, "seat", fmt::format("seat {} is lost: {}", index_of(seat), why), nullptr, {status_of(c.s, r)});
   }
   const std::string reason = names + " lost: " + why;
@@ -225,7 +252,8 @@ void lose_seats(context& c, const std::vector<seat_id>& seats, const std::string
     recover(c, reason);
   } else if (c.s.running && joiner && !c.op().undoing && c.op().what.kind != operation_kind::replace) {
     undo(c, reason);
-  } else if (c.s.running && c.op().now.awaited.empty() && c.op().pause_until_ms == 0 && c.op().program.front() != phase::planning) {
+  } else if (c.s.running && c.op().now.awaited.empty() && c.op().pause_until_ms == 0 &&
+             c.op().program.front() != phase::planning) {
     leave_phase(c);
   }
 }

@@ -10,7 +10,8 @@ namespace {
 // Slots named by a table in use are no litter.
 void name_slots(cluster_state& s, model_index model, const std::vector<policies::transfer>& placed) {
   for (const auto& t : placed)
-    if (const auto found = s.unnamed.find(t.seat); found != s.unnamed.end()) found->second.erase({model, t.layer, t.slot});
+    if (const auto found = s.unnamed.find(t.seat); found != s.unnamed.end())
+      found->second.erase({model, t.layer, t.slot});
 }
 
 void forget_slots(cluster_state& s, model_index model, const std::vector<policies::drop>& dropped) {
@@ -44,7 +45,8 @@ void next_wave(operation& op) {
     ++op.model;
     op.wave = 0;
   }
-  if (wave_of(op)) op.program.insert(op.program.begin() + 1, {phase::wave_staging, phase::wave_publishing, phase::wave_reclaiming});
+  if (wave_of(op))
+    op.program.insert(op.program.begin() + 1, {phase::wave_staging, phase::wave_publishing, phase::wave_reclaiming});
 }
 
 void released(context& c) {
@@ -63,26 +65,42 @@ void take_answers(context& c, phase p) {
   auto& op = c.op();
   switch (p) {
     case phase::staging:
-      op.report.pages_copied += [&] { std::uint64_t n = 0; for (const auto& m : op.made->models) n += m.staged.size(); return n; }();
+      op.report.pages_copied += [&] {
+        std::uint64_t n = 0;
+        for (const auto& m : op.made->models) n += m.staged.size();
+        return n;
+      }();
       if (op.what.kind == operation_kind::replace)  // all there: from here on this is the table to start from
         for (auto& m : op.made->models) {
           c.s.models[m.model].current = m.table;
           name_slots(c.s, m.model, m.staged);
         }
       return;
-    case phase::wave_publishing: return published(c);
-    case phase::wave_reclaiming: return emptied(c);
-    case phase::switching: return take_switch(c);
-    case phase::cleaning: return emptied(c);
-    case phase::unholding: c.s.held.clear(); return;
+    case phase::wave_publishing:
+      return published(c);
+    case phase::wave_reclaiming:
+      return emptied(c);
+    case phase::switching:
+      return take_switch(c);
+    case phase::cleaning:
+      return emptied(c);
+    case phase::unholding:
+      c.s.held.clear();
+      return;
     case phase::undraining:
       for (const auto seat : op.leavers) set_seat_state(c, seat, seat_state::active);
       return;
-    case phase::closing: op.old_tables.clear(); return;
-    case phase::releasing: return released(c);
-    case phase::halting: return halted(c);
-    case phase::resuming: return take_switch(c);
-    default: return;
+    case phase::closing:
+      op.old_tables.clear();
+      return;
+    case phase::releasing:
+      return released(c);
+    case phase::halting:
+      return halted(c);
+    case phase::resuming:
+      return take_switch(c);
+    default:
+      return;
   }
 }
 
@@ -191,7 +209,9 @@ void enter_phase(context& c) {
     if (!complete(c)) return;
   }
   refresh_report(c.s);
-  tell(c, "operation", fmt::format("operation {} ({}): {}", c.op().what.id, to_string(c.op().what.kind), c.op().report.phase), &c.op().report);
+  tell(c, "operation",
+       fmt::format("operation {} ({}): {}", c.op().what.id, to_string(c.op().what.kind), c.op().report.phase),
+       &c.op().report);
 }
 
 void leave_phase(context& c) {
@@ -217,14 +237,19 @@ void apply(context& c, reaction r, const std::string& why, const std::vector<sea
     case reaction::undo:
       if (op.what.kind == operation_kind::replace) return start_over(c, why, culprits);
       return undo(c, why);
-    case reaction::disarm: return undo(c, why);  // the way back begins with disarming
+    case reaction::disarm:
+      return undo(c, why);  // the way back begins with disarming
     case reaction::take_back:
       return take_back(c, why);
-    case reaction::wave_end: return stop_at_boundary(c, why);
-    case reaction::recover: return recover(c, why);
-    case reaction::lose: return lose_seats(c, culprits, why);
+    case reaction::wave_end:
+      return stop_at_boundary(c, why);
+    case reaction::recover:
+      return recover(c, why);
+    case reaction::lose:
+      return lose_seats(c, culprits, why);
     case reaction::again:
-    case reaction::refuse: return;
+    case reaction::refuse:
+      return;
   }
 }
 

@@ -47,7 +47,8 @@ void on_request(context& c, const std::string& peer, std::uint64_t id, const reb
 void on_request(context& c, const std::string& peer, std::uint64_t id, const abort_request& r);
 
 // ---- cluster_choice.cpp: which seats a scale is to have
-// Seats for `ranks`: members stay as far as they can, nodes are filled evenly, ties go to the lower seat. Errors: not_found.
+// Seats for `ranks`: members stay as far as they can, nodes are filled evenly, ties go to the lower seat. Errors:
+// not_found.
 result<std::vector<seat_id>> choose_seats(const cluster_state& s, const order& o);
 status fits(const cluster_state& s, const std::vector<seat_id>& seats);
 
@@ -75,7 +76,7 @@ policies::imbalance_report imbalance_of(const cluster_state& s, const model_reco
 
 // ---- cluster_queue.cpp: the arbiter
 operation_id enqueue(context& c, order o);
-void begin_next(context& c);       // when nothing is running: the first that waits, or what the cluster itself wants
+void begin_next(context& c);  // when nothing is running: the first that waits, or what the cluster itself wants
 void begin(context& c, order o);
 void finish(context& c, std::string outcome, std::string reason);
 void close_order(context& c, const order& o, const std::string& outcome, const std::string& reason);  // never begun
@@ -88,7 +89,7 @@ void apply(context& c, reaction r, const std::string& why, const std::vector<sea
 void undo(context& c, const std::string& why);
 void set_up_grow(context& c);
 void set_up_shrink(context& c);
-void take_switch(context& c);                        // members, tables and epoch are those after the switch
+void take_switch(context& c);  // members, tables and epoch are those after the switch
 
 // ---- cluster_replace.cpp: losses
 void recover(context& c, const std::string& why);
@@ -101,7 +102,7 @@ void start_round(context& c, std::vector<std::pair<seat_id, command_body>> comma
 void on_outcome(context& c, const seat_outcome& o);
 void send_again(context& c, awaited_answer& a);  // as a new command
 void drop_from_rounds(context& c, const std::vector<seat_id>& lost);
-void look_at_round(context& c);                  // repeats and deadlines
+void look_at_round(context& c);  // repeats and deadlines
 
 // ---- cluster_commands.cpp: what each phase says to whom
 std::vector<std::pair<seat_id, command_body>> commands_of(context& c, phase p);
@@ -110,7 +111,7 @@ const policies::wave* wave_of(const operation& op);
 // ---- cluster_planning.cpp: problems out, plans in
 void ask_for_plan(context& c);
 void on_plan(context& c, result<plan> made);
-plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models, const std::vector<seat_id>& onto,
-                          const std::vector<seat_id>& everyone);
+plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,
+                          const std::vector<seat_id>& onto, const std::vector<seat_id>& everyone);
 
 }  // namespace ballast::cluster

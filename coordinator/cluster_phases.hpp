@@ -25,17 +25,17 @@ enum class phase : std::uint8_t {
   probation,        // good steps on the new communicator
   closing,          // the old one is given up
   unholding,
-  releasing,        // leavers and unused joiners become idle
+  releasing,  // leavers and unused joiners become idle
   // the way back, before the commit point
   disarming,
-  dropping,         // the standby communicator is given up
+  dropping,  // the standby communicator is given up
   undraining,
-  cleaning,         // slots that no table names are emptied
+  cleaning,  // slots that no table names are emptied
   // in probation
-  reverting,        // back to the communicator before
+  reverting,  // back to the communicator before
   // a loss
-  halting,          // everybody stops; after a revert: the joiners do
-  resuming,         // all step on the new communicator
+  halting,   // everybody stops; after a revert: the joiners do
+  resuming,  // all step on the new communicator
 };
 inline constexpr std::size_t phase_count = 22;
 
@@ -97,7 +97,8 @@ constexpr bool every_phase_has_its_row() {
 // On the way back nothing leads to the way back again: an undo always ends.
 constexpr bool the_way_back_ends() {
   for (const auto& r : phase_table)
-    if (r.at >= phase::disarming && r.at <= phase::halting && (r.on_failure == reaction::undo || r.on_deadline == reaction::undo))
+    if (r.at >= phase::disarming && r.at <= phase::halting &&
+        (r.on_failure == reaction::undo || r.on_deadline == reaction::undo))
       return false;
   return true;
 }
@@ -106,17 +107,19 @@ static_assert(the_way_back_ends());
 
 constexpr const phase_row& row_of(phase p) { return phase_table[static_cast<std::size_t>(p)]; }
 
-// What each kind of operation goes through. A phase without anything to do (no joiners, no leavers, no moves, asynchronous
-// mode) is passed at once; the three wave phases repeat for every wave.
+// What each kind of operation goes through. A phase without anything to do (no joiners, no leavers, no moves,
+// asynchronous mode) is passed at once; the three wave phases repeat for every wave.
 namespace program {
 using enum phase;
 inline constexpr std::array start{cleaning, planning, preparing, staging, opening, connecting, resuming};
-inline constexpr std::array rebalance{cleaning, planning, holding, wave_staging, wave_publishing, wave_reclaiming, unholding};
-inline constexpr std::array grow{cleaning, planning, preparing, staging, opening, connecting, switching, probation, closing,
-                                 wave_staging, wave_publishing, wave_reclaiming};
-inline constexpr std::array shrink{cleaning, planning, draining, wave_staging, wave_publishing, wave_reclaiming, opening,
-                                   connecting, switching, probation, closing, releasing};
-inline constexpr std::array replace{halting, planning, cleaning, staging, opening, connecting, resuming, closing, releasing};
+inline constexpr std::array rebalance{cleaning,        planning,        holding,  wave_staging,
+                                      wave_publishing, wave_reclaiming, unholding};
+inline constexpr std::array grow{cleaning,  planning,  preparing, staging,      opening,         connecting,
+                                 switching, probation, closing,   wave_staging, wave_publishing, wave_reclaiming};
+inline constexpr std::array shrink{cleaning, planning,   draining,  wave_staging, wave_publishing, wave_reclaiming,
+                                   opening,  connecting, switching, probation,    closing,         releasing};
+inline constexpr std::array replace{halting,    planning, cleaning, staging,  opening,
+                                    connecting, resuming, closing,  releasing};
 inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding};
 inline constexpr std::array undo_start{halting, releasing};  // some may step already
 inline constexpr std::array take_back{reverting, halting, releasing, undraining, cleaning};

@@ -61,8 +61,8 @@ void note_figures(context& c) {
 
 }  // namespace
 
-plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models, const std::vector<seat_id>& onto,
-                          const std::vector<seat_id>& everyone) {
+plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,
+                          const std::vector<seat_id>& onto, const std::vector<seat_id>& everyone) {
   plan_request out;
   out.id = ++s.last_plan;
   out.kind = kind;
@@ -92,7 +92,8 @@ void ask_for_plan(context& c) {
   if (kind == plan_kind::repair) op.new_members = alive_only(c.s, op.new_members);
   const auto onto = op.what.kind == operation_kind::rebalance ? c.s.members : op.new_members;
   const auto everyone = kind == plan_kind::repair ? onto : joined(onto, c.s.members);
-  auto asked = make_request(c.s, kind, op.what.kind == operation_kind::rebalance ? op.what.models : all_models(c.s), onto, everyone);
+  auto asked = make_request(c.s, kind, op.what.kind == operation_kind::rebalance ? op.what.models : all_models(c.s),
+                            onto, everyone);
   asked.operation = op.what.id;
   asked.joiners = op.joiners;
   asked.join_first = op.what.join_first;

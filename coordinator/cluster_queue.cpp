@@ -13,8 +13,10 @@ void remember(context& c, const operation_status& report) {
   journal_record record{c.s.now_ms, report, c.s.members, c.s.epoch, c.s.last_epoch, {}};
   for (const auto& m : c.s.models) record.versions.push_back(m.last_version);
   c.out.push_back(effect::record{std::move(record)});
-  tell(c, "operation", fmt::format("operation {} ({}) is {}: {}", report.id, report.kind, report.outcome, report.reason), &report);
-  log_line(c, fmt::format("operation {} ({}) {}: {}", report.id, report.kind, report.outcome, report.reason), report.outcome != "done");
+  tell(c, "operation",
+       fmt::format("operation {} ({}) is {}: {}", report.id, report.kind, report.outcome, report.reason), &report);
+  log_line(c, fmt::format("operation {} ({}) {}: {}", report.id, report.kind, report.outcome, report.reason),
+           report.outcome != "done");
 }
 
 // What a copy costs, waves and all: a running mean over rebalances.
@@ -126,7 +128,8 @@ void begin(context& c, order o) {
   op.deadline_ms = c.s.now_ms + o.budget_ms;
   op.what = std::move(o);
   c.s.running = std::move(op);
-  log_line(c, fmt::format("operation {} ({}) begins: {}", c.op().what.id, to_string(c.op().what.kind), c.op().what.reason));
+  log_line(
+      c, fmt::format("operation {} ({}) begins: {}", c.op().what.id, to_string(c.op().what.kind), c.op().what.reason));
   if (c.op().what.kind == operation_kind::scale) return begin_scale(c);
   if (c.s.members.empty()) return finish(c, "failed", "nothing is served, so there is nothing to balance");
   c.op().old_members = c.op().new_members = c.s.members;

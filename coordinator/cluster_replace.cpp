@@ -20,7 +20,8 @@ void settle_for_newest(context& c) {
     const auto model = m.publishing->model;
     if (w) {
       for (const auto& t : w->adds)
-        if (const auto found = c.s.unnamed.find(t.seat); found != c.s.unnamed.end()) found->second.erase({model, t.layer, t.slot});
+        if (const auto found = c.s.unnamed.find(t.seat); found != c.s.unnamed.end())
+          found->second.erase({model, t.layer, t.slot});
       for (const auto& d : w->drops)
         if (alive(c.s, d.seat)) c.s.unnamed[d.seat].insert({model, d.layer, d.slot});
     }

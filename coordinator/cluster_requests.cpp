@@ -40,12 +40,15 @@ result<std::vector<model_index>> named_models(const cluster_state& s, const std:
     if (name.empty() || s.models[m].description.name == name) out.push_back(m);
     known += (known.empty() ? "" : ", ") + s.models[m].description.name;
   }
-  if (out.empty()) return fail(errc::not_found, fmt::format("there is no model `{}`; models are {}", name, known.empty() ? "none" : known));
+  if (out.empty())
+    return fail(errc::not_found,
+                fmt::format("there is no model `{}`; models are {}", name, known.empty() ? "none" : known));
   return out;
 }
 
 void ask_for_preview(context& c, const std::string& peer, std::uint64_t id, const std::vector<model_index>& models) {
-  if (c.s.previews.size() >= cluster_state::max_previews) return refuse(c, peer, id, {errc::unavailable, "too many dry runs at once; try again"});
+  if (c.s.previews.size() >= cluster_state::max_previews)
+    return refuse(c, peer, id, {errc::unavailable, "too many dry runs at once; try again"});
   preview_request p{peer, id, make_request(c.s, plan_kind::move, models, c.s.members, c.s.members), false};
   c.out.push_back(effect::request_plan{p.asked});
   c.s.previews.push_back(std::move(p));
@@ -55,7 +58,8 @@ void abort_running(context& c, const std::string& peer, std::uint64_t id) {
   auto& op = c.op();
   const operation_id operation = op.what.id;
   if (op.what.kind == operation_kind::replace)
-    return refuse(c, peer, id, {errc::conflict, fmt::format("operation {} replaces a lost seat and cannot be aborted", operation)});
+    return refuse(c, peer, id,
+                  {errc::conflict, fmt::format("operation {} replaces a lost seat and cannot be aborted", operation)});
   if (op.committed && !op.undoing)
     return refuse(c, peer, id, {errc::conflict, fmt::format("operation {} is past its commit point", operation)});
   const phase p = op.program.front();
@@ -81,9 +85,12 @@ void on_request(context& c, const std::string& peer, std::uint64_t id, const sca
   o.budget_ms = r.deadline_ms == 0 ? c.s.config.operation_deadline_ms : r.deadline_ms;
   o.reason = "asked for";
   if (r.seats.empty() && r.ranks == 0)
-    return refuse(c, peer, id, {errc::invalid_argument, "scale to 0 would stop the service; name at least one rank or seat"});
+    return refuse(c, peer, id,
+                  {errc::invalid_argument, "scale to 0 would stop the service; name at least one rank or seat"});
   if (!r.seats.empty() && r.ranks != 0 && r.ranks != r.seats.size())
-    return refuse(c, peer, id, {errc::invalid_argument, fmt::format("scale to {} names {} seats; give one or the other", r.ranks, r.seats.size())});
+    return refuse(c, peer, id,
+                  {errc::invalid_argument,
+                   fmt::format("scale to {} names {} seats; give one or the other", r.ranks, r.seats.size())});
   const auto target = choose_seats(c.s, o);
   if (!target) return refuse(c, peer, id, target.error());
   if (auto ok = fits(c.s, *target); !ok) return refuse(c, peer, id, ok.error());
@@ -95,7 +102,9 @@ void on_request(context& c, const std::string& peer, std::uint64_t id, const reb
   if (answered_before(c, peer, id, r.request)) return;
   const auto models = named_models(c.s, r.model);
   if (!models) return refuse(c, peer, id, models.error());
-  if (c.s.members.empty()) return refuse(c, peer, id, {errc::unavailable, "nothing is served yet, so there is nothing to balance; start agents"});
+  if (c.s.members.empty())
+    return refuse(c, peer, id,
+                  {errc::unavailable, "nothing is served yet, so there is nothing to balance; start agents"});
   if (r.dry_run) return ask_for_preview(c, peer, id, *models);
   for (const auto& waiting : c.s.queue)
     if (waiting.kind == operation_kind::rebalance && waiting.models == *models && waiting.forced == r.force)
@@ -121,7 +130,8 @@ void on_request(context& c, const std::string& peer, std::uint64_t id, const abo
     return;
   }
   const auto old = std::ranges::find(c.s.history, r.operation, &operation_status::id);
-  if (old == c.s.history.end()) return refuse(c, peer, id, {errc::not_found, fmt::format("there is no operation {}", r.operation)});
+  if (old == c.s.history.end())
+    return refuse(c, peer, id, {errc::not_found, fmt::format("there is no operation {}", r.operation)});
   if (old->outcome == "aborted") {
     c.out.push_back(effect::send{peer, id, accepted{old->id}});
     return;

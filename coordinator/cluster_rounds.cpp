@@ -12,14 +12,16 @@ constexpr std::uint32_t failures_allowed = 3;
 void send_command(context& c, awaited_answer& a) {
   const auto& r = c.s.seats[index_of(a.seat)];
   a.sent_ms = c.s.now_ms;
-  c.out.push_back(effect::send{c.s.agents[r.agent].peer, 0, seat_command{a.seat, r.incarnation, a.sequence, c.op().what.id, a.body}});
+  c.out.push_back(effect::send{c.s.agents[r.agent].peer, 0,
+                               seat_command{a.seat, r.incarnation, a.sequence, c.op().what.id, a.body}});
 }
 
 std::uint64_t deadline_of(const context& c) {
   const auto& op = *c.s.running;
   const auto& row = row_of(op.program.front());
   if (!row.own_deadline && !op.undoing) return op.deadline_ms;
-  const std::uint64_t quick = std::max(5 * std::uint64_t{c.s.config.heartbeat_timeout_ms}, 10 * std::uint64_t{c.s.config.command_retry_ms});
+  const std::uint64_t quick =
+      std::max(5 * std::uint64_t{c.s.config.heartbeat_timeout_ms}, 10 * std::uint64_t{c.s.config.command_retry_ms});
   const std::uint64_t budget = c.s.config.operation_deadline_ms;
   return c.s.now_ms + (row.at == phase::halting ? std::min(quick, budget) : budget);
 }
@@ -65,10 +67,12 @@ void on_outcome(context& c, const seat_outcome& o) {
     std::erase_if(op.unsettled, same);
     return;
   }
-  if (!o.ok && o.failure.code == errc::fenced && op.settling == false) return;  // its incarnation or our command is outdated
+  if (!o.ok && o.failure.code == errc::fenced && op.settling == false)
+    return;  // its incarnation or our command is outdated
   note_answer(c, o);
   if (!o.ok && !op.settling) {
-    const std::string why = fmt::format("seat {} failed to {}: {}", index_of(o.seat), command_name(found->body), o.failure.text);
+    const std::string why =
+        fmt::format("seat {} failed to {}: {}", index_of(o.seat), command_name(found->body), o.failure.text);
     const auto r = row_of(op.program.front()).on_failure;
     if (r != reaction::again) return apply(c, r, why, {o.seat});
     log_line(c, why, true);

@@ -6,20 +6,28 @@ namespace ballast::cluster {
 
 const char* to_string(seat_state s) noexcept {
   switch (s) {
-    case seat_state::idle: return "idle";
-    case seat_state::joining: return "joining";
-    case seat_state::active: return "active";
-    case seat_state::leaving: return "leaving";
-    case seat_state::lost: return "lost";
+    case seat_state::idle:
+      return "idle";
+    case seat_state::joining:
+      return "joining";
+    case seat_state::active:
+      return "active";
+    case seat_state::leaving:
+      return "leaving";
+    case seat_state::lost:
+      return "lost";
   }
   return "lost";
 }
 
 const char* to_string(operation_kind k) noexcept {
   switch (k) {
-    case operation_kind::rebalance: return "rebalance";
-    case operation_kind::scale: return "scale";
-    case operation_kind::replace: return "replace";
+    case operation_kind::rebalance:
+      return "rebalance";
+    case operation_kind::scale:
+      return "scale";
+    case operation_kind::replace:
+      return "replace";
   }
   return "scale";
 }
@@ -82,7 +90,8 @@ policies::seat_info info_of(const cluster_state& s, seat_id seat, model_index mo
   return {seat, r.node, r.offer.speed, r.offer.capacity.models[model]};
 }
 
-std::vector<policies::seat_info> infos_of(const cluster_state& s, const std::vector<seat_id>& seats, model_index model) {
+std::vector<policies::seat_info> infos_of(const cluster_state& s, const std::vector<seat_id>& seats,
+                                          model_index model) {
   std::vector<policies::seat_info> out;
   for (const auto seat : seats) out.push_back(info_of(s, seat, model));
   return out;

@@ -37,7 +37,7 @@ struct seat_record {
 struct agent_record {
   std::string node, peer, front_end;
   std::uint64_t process = 0;
-  std::deque<std::uint64_t> former;  // processes that this name had before, newest last; at most 32
+  std::deque<std::uint64_t> former;        // processes that this name had before, newest last; at most 32
   std::map<std::uint32_t, seat_id> seats;  // by local rank
 };
 
@@ -46,12 +46,12 @@ struct model_record {
       : description(std::move(d)), window(description.layers, description.experts, window_steps) {}
 
   model_description description;
-  std::optional<placement> current;    // newest table whose replicas are all in place; what members use or are about to
-  std::optional<placement> publishing; // sent to members, not in use on all of them yet
-  version_t last_version = 0;          // highest ever given out
+  std::optional<placement> current;  // newest table whose replicas are all in place; what members use or are about to
+  std::optional<placement> publishing;  // sent to members, not in use on all of them yet
+  version_t last_version = 0;           // highest ever given out
   policies::load_window window;
-  step_t decided_at = 0;               // step of the last rebalance decision
-  double imbalance_before = 0;         // mean, just before the last placement change
+  step_t decided_at = 0;        // step of the last rebalance decision
+  double imbalance_before = 0;  // mean, just before the last placement change
 };
 
 // Slots of a seat that may hold a page although no table in use names them; emptied before anything else goes there.
@@ -83,34 +83,34 @@ struct order {
   std::vector<seat_id> target;      // scale: as asked for; empty: any `ranks`
   std::uint32_t ranks = 0;
   bool join_first = false;
-  bool forced = false;              // rebalance: also when it does not pay
-  std::uint64_t budget_ms = 0;      // from its beginning
+  bool forced = false;          // rebalance: also when it does not pay
+  std::uint64_t budget_ms = 0;  // from its beginning
   std::string reason;
 };
 
 struct operation {
   order what;
-  std::vector<phase> program;   // phases still to come, the one under way first
+  std::vector<phase> program;  // phases still to come, the one under way first
   round now;
   std::vector<awaited_answer> unsettled;  // stages broken off: no slot is emptied before they have ended
   std::vector<seat_id> joiners, leavers;  // of the program under way
   std::vector<seat_id> old_members, new_members;
-  bool growing = false;         // a scale that has joiners and leavers grows first, then shrinks
-  epoch_t epoch = 0;            // being built
+  bool growing = false;  // a scale that has joiners and leavers grows first, then shrinks
+  epoch_t epoch = 0;     // being built
   epoch_t old_epoch = 0;
   bool switch_uncertain = false;  // armed and not known to be off again
   bool committed = false;
   bool undoing = false;
   bool stop_after_wave = false;
-  std::string reason;           // of an undo or a failure
+  std::string reason;  // of an undo or a failure
   std::optional<plan_request> asked;
   std::optional<plan> made;
-  std::size_t model = 0, wave = 0;  // of `made`
+  std::size_t model = 0, wave = 0;                   // of `made`
   std::vector<std::optional<placement>> old_tables;  // to take a switch back to, by model
-  std::uint32_t old_wanted = 0; // of the cluster, before the switch
-  std::uint32_t attempts = 0;   // replace: how often it was started over
-  std::uint64_t pause_until_ms = 0;  // replace: not started over before; 0: no pause
-  bool settling = false;        // the round waits for `unsettled`
+  std::uint32_t old_wanted = 0;                      // of the cluster, before the switch
+  std::uint32_t attempts = 0;                        // replace: how often it was started over
+  std::uint64_t pause_until_ms = 0;                  // replace: not started over before; 0: no pause
+  bool settling = false;                             // the round waits for `unsettled`
   std::uint64_t deadline_ms = 0;
   std::uint64_t began_ms = 0, moving_since_ms = 0;
   operation_status report;
@@ -120,7 +120,7 @@ struct preview_request {
   std::string peer;
   std::uint64_t id = 0;
   plan_request asked;
-  bool decision = false;        // of the trigger, not of an operator
+  bool decision = false;  // of the trigger, not of an operator
 };
 
 struct cluster_state {
@@ -128,31 +128,31 @@ struct cluster_state {
 
   coordinator_config config;
   std::uint64_t now_ms = 0;
-  std::map<std::string, agent_record> agents;   // at most max_agents
-  std::vector<seat_record> seats;               // by seat id; at most max_seats
+  std::map<std::string, agent_record> agents;  // at most max_agents
+  std::vector<seat_record> seats;              // by seat id; at most max_seats
   std::vector<std::string> nodes;
   std::vector<model_record> models;
-  std::uint32_t agreed_batch_tokens = 0;        // every seat takes at least so many tokens into a step
-  std::vector<seat_id> members;                 // seats that step, sorted; empty: nothing is served
-  std::vector<seat_id> held;                    // seats that were told to stop for a synchronous rebalance
+  std::uint32_t agreed_batch_tokens = 0;  // every seat takes at least so many tokens into a step
+  std::vector<seat_id> members;           // seats that step, sorted; empty: nothing is served
+  std::vector<seat_id> held;              // seats that were told to stop for a synchronous rebalance
   epoch_t epoch = 0, last_epoch = 0;
   step_t newest_step = 0;
   operation_id last_operation = 0;
   std::uint64_t last_plan = 0, last_event = 0;
   std::optional<operation> running;
-  std::deque<order> queue;                      // at most max_queue; a newer scale takes the place of an older one
-  std::deque<operation_status> history;         // newest first, at most max_history
+  std::deque<order> queue;               // at most max_queue; a newer scale takes the place of an older one
+  std::deque<operation_status> history;  // newest first, at most max_history
   std::deque<std::pair<std::string, operation_id>> requests;  // answered before, at most max_requests
-  std::deque<preview_request> previews;         // at most max_previews
+  std::deque<preview_request> previews;                       // at most max_previews
   litter unnamed;
-  std::uint32_t wanted;                         // number of members that operators last asked for
+  std::uint32_t wanted;  // number of members that operators last asked for
   bool served_before = false;
-  std::uint64_t rest_until_ms = 0;              // no automatic scale before, after one that failed
-  std::string complaint;                        // why the cluster does not start by itself, logged once
-  double page_seconds = 0;  // of a copy on the busiest receiver, measured over finished operations; 0: none yet
+  std::uint64_t rest_until_ms = 0;  // no automatic scale before, after one that failed
+  std::string complaint;            // why the cluster does not start by itself, logged once
+  double page_seconds = 0;          // of a copy on the busiest receiver, measured over finished operations; 0: none yet
 
-  static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64, max_requests = 256,
-                               max_previews = 16, max_former = 32;
+  static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64,
+                               max_requests = 256, max_previews = 16, max_former = 32;
 };
 
 }  // namespace ballast::cluster

@@ -23,7 +23,13 @@ std::uint32_t replicas_on(const cluster_state& s, seat_id seat) {
 model_status status_of(const cluster_state& s, model_index index) {
   const auto& m = s.models[index];
   const auto now = imbalance_of(s, m, index);
-  return {m.description.name, m.current ? m.current->version : 0, now.mean, now.max, now.min, m.imbalance_before, m.window.steps(),
+  return {m.description.name,
+          m.current ? m.current->version : 0,
+          now.mean,
+          now.max,
+          now.min,
+          m.imbalance_before,
+          m.window.steps(),
           m.description.hidden};
 }
 
@@ -48,7 +54,8 @@ operation_status report_of(const cluster_state& s, const order& o) {
   operation_status out;
   out.id = o.id;
   out.kind = to_string(o.kind);
-  if (o.kind == operation_kind::rebalance && o.models.size() == 1) out.model = s.models[o.models.front()].description.name;
+  if (o.kind == operation_kind::rebalance && o.models.size() == 1)
+    out.model = s.models[o.models.front()].description.name;
   out.target = o.target;
   out.phase = "queued";
   out.outcome = "running";
@@ -94,7 +101,8 @@ cluster_status status_of(const cluster_state& s) {
   return out;
 }
 
-void tell(context& c, std::string kind, std::string text, const operation_status* operation, std::vector<seat_status> seats) {
+void tell(context& c, std::string kind, std::string text, const operation_status* operation,
+          std::vector<seat_status> seats) {
   ballast::event e;
   e.sequence = ++c.s.last_event;
   e.kind = std::move(kind);
@@ -104,6 +112,8 @@ void tell(context& c, std::string kind, std::string text, const operation_status
   c.out.push_back(effect::publish{std::move(e)});
 }
 
-void log_line(context& c, std::string text, bool warning) { c.out.push_back(effect::log_line{warning, std::move(text)}); }
+void log_line(context& c, std::string text, bool warning) {
+  c.out.push_back(effect::log_line{warning, std::move(text)});
+}
 
 }  // namespace ballast::cluster

@@ -10,14 +10,16 @@
 namespace ballast {
 namespace {
 
-std::uint32_t number(const settings& s, const std::string& key, std::uint32_t otherwise, std::uint32_t least, std::uint32_t most) {
+std::uint32_t number(const settings& s, const std::string& key, std::uint32_t otherwise, std::uint32_t least,
+                     std::uint32_t most) {
   return static_cast<std::uint32_t>(s.get(key, std::uint64_t{otherwise}, std::uint64_t{least}, std::uint64_t{most}));
 }
 
 constexpr std::uint32_t many = 1u << 30;
 
 // Some settings go by two names in the field; the second is read where the first is absent.
-std::uint32_t number(const settings& s, const std::string& key, const std::string& alias, std::uint32_t otherwise, std::uint32_t least, std::uint32_t most) {
+std::uint32_t number(const settings& s, const std::string& key, const std::string& alias, std::uint32_t otherwise,
+                     std::uint32_t least, std::uint32_t most) {
   return number(s, key, s.has(alias) ? number(s, alias, otherwise, least, most) : otherwise, least, most);
 }
 
@@ -29,7 +31,8 @@ coordinator_config read(const settings& s) {
   c.num_redundant_experts = number(s, "num_redundant_experts", c.num_redundant_experts, 0, 1u << 20);
   c.window_size = number(s, "window_size", c.window_size, 1, many);
   c.step_interval = number(s, "step_interval", "algorithm_execution_interval", c.step_interval, 0, many);
-  c.load_interval_steps = number(s, "load_interval_steps", "expert_heat_collection_interval", c.load_interval_steps, 1, many);
+  c.load_interval_steps =
+      number(s, "load_interval_steps", "expert_heat_collection_interval", c.load_interval_steps, 1, many);
   c.use_async = s.get("use_async", c.use_async);
   c.policy = s.get("policy", c.policy);
   c.imbalance_trigger = s.get("imbalance_trigger", c.imbalance_trigger, 1.0, 1e6);
@@ -55,11 +58,16 @@ status check_config(const coordinator_config& c) {
     return fail(errc::invalid_argument, fmt::format("policy `{}` is unknown; policies are {}", c.policy, known));
   }
   if (c.heartbeat_timeout_ms < 2 * std::uint64_t{c.heartbeat_ms})
-    return fail(errc::invalid_argument, fmt::format("heartbeat_timeout_ms = {} must be at least twice heartbeat_ms = {}", c.heartbeat_timeout_ms, c.heartbeat_ms));
+    return fail(errc::invalid_argument,
+                fmt::format("heartbeat_timeout_ms = {} must be at least twice heartbeat_ms = {}",
+                            c.heartbeat_timeout_ms, c.heartbeat_ms));
   if (c.operation_deadline_ms < 2 * std::uint64_t{c.command_retry_ms})
-    return fail(errc::invalid_argument, fmt::format("operation_deadline_ms = {} must be at least twice command_retry_ms = {}", c.operation_deadline_ms, c.command_retry_ms));
+    return fail(errc::invalid_argument,
+                fmt::format("operation_deadline_ms = {} must be at least twice command_retry_ms = {}",
+                            c.operation_deadline_ms, c.command_retry_ms));
   if (c.window_size < c.load_interval_steps)
-    return fail(errc::invalid_argument, fmt::format("window_size = {} must be at least load_interval_steps = {}", c.window_size, c.load_interval_steps));
+    return fail(errc::invalid_argument, fmt::format("window_size = {} must be at least load_interval_steps = {}",
+                                                    c.window_size, c.load_interval_steps));
   if (c.initial_ranks == 0) return fail(errc::invalid_argument, "initial_ranks must be at least 1");
   return {};
 }

@@ -13,8 +13,8 @@ constexpr std::chrono::milliseconds most_time_in_a_tick = 5 * tick_interval;
 
 }  // namespace
 
-void coordinator_shell::begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports,
-                              planner_actor planner) {
+void coordinator_shell::begin(coordinator_actor::pointer self, coordinator_config config,
+                              std::shared_ptr<coordinator_ports> ports, planner_actor planner) {
   self_ = self;
   ports_ = std::move(ports);
   planner_ = std::move(planner);
@@ -62,7 +62,8 @@ void coordinator_shell::perform(cluster::effect::request_plan& e) {
 
 void coordinator_shell::perform(cluster::effect::publish& e) {
   const envelope message{++last_id_, "coordinator", std::move(e.what)};
-  if (auto sent = ports_->publish(message); !sent) log::debug("coordinator: event not published: {}", sent.error().text);
+  if (auto sent = ports_->publish(message); !sent)
+    log::debug("coordinator: event not published: {}", sent.error().text);
 }
 
 void coordinator_shell::perform(cluster::effect::record& e) {
@@ -73,8 +74,8 @@ void coordinator_shell::perform(cluster::effect::log_line& e) {
   log::write(e.warning ? log::level::warn : log::level::info, e.text);
 }
 
-coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self, coordinator_config config,
-                                             std::shared_ptr<coordinator_ports> ports) {
+coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
+                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports) {
   self->state.begin(self, std::move(config), ports, self->home_system().spawn<caf::detached>(planner));
   self->delayed_send(self, tick_interval, tick_atom::value);
   return {

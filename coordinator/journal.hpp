@@ -14,10 +14,10 @@ namespace ballast {
 struct journal_record {
   std::uint64_t at_ms = 0;
   operation_status operation;
-  std::vector<seat_id> members;    // active seats
-  epoch_t epoch = 0;               // communicator in use
-  epoch_t last_epoch = 0;          // highest ever given out
-  std::vector<version_t> versions; // highest ever given out, by model
+  std::vector<seat_id> members;     // active seats
+  epoch_t epoch = 0;                // communicator in use
+  epoch_t last_epoch = 0;           // highest ever given out
+  std::vector<version_t> versions;  // highest ever given out, by model
   bool operator==(const journal_record&) const = default;
 };
 

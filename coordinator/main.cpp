@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
   app.add_option("--config", file, "deployment file; its [coordinator] table is read")->check(CLI::ExistingFile);
   app.add_option("--bind", bind, "control gateway, e.g. tcp://0.0.0.0:7070");
   app.add_option("--events", events, "where events are published");
-  app.add_option("--initial-ranks", initial_ranks, "seats to activate as soon as so many have joined")->check(CLI::Range(1, 4096));
+  app.add_option("--initial-ranks", initial_ranks, "seats to activate as soon as so many have joined")
+      ->check(CLI::Range(1, 4096));
   app.add_flag("--verbose", verbose, "log debug lines too");
   CLI11_PARSE(app, argc, argv);
 

@@ -18,7 +18,8 @@ result<cluster::plan> plan_without_throwing(const cluster::plan_request& request
 planner_actor::behavior_type planner(planner_actor::pointer self) {
   return {
       [](const plan_request_ptr& request) -> planned_ptr {
-        return std::make_shared<const cluster::input::planned>(cluster::input::planned{request->id, plan_without_throwing(*request)});
+        return std::make_shared<const cluster::input::planned>(
+            cluster::input::planned{request->id, plan_without_throwing(*request)});
       },
       [self](stop_atom) { self->quit(); },
   };

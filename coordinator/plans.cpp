@@ -20,8 +20,8 @@ const seat_info* find_seat(const std::vector<seat_info>& seats, seat_id seat) {
 bool contains(const std::vector<seat_id>& seats, seat_id seat) { return std::ranges::find(seats, seat) != seats.end(); }
 
 // Seats of `table` that hold the expert: same node as the receiver first, then the one that has sent least so far.
-std::vector<seat_id> sources_of(const std::vector<replica>& holders, seat_id receiver, const std::vector<seat_info>& seats,
-                                std::map<seat_id, std::uint64_t>& sent) {
+std::vector<seat_id> sources_of(const std::vector<replica>& holders, seat_id receiver,
+                                const std::vector<seat_info>& seats, std::map<seat_id, std::uint64_t>& sent) {
   const seat_info* to = find_seat(seats, receiver);
   std::vector<std::tuple<bool, std::uint64_t, seat_id>> order;
   for (const auto& r : holders) {
@@ -119,10 +119,18 @@ result<plan> make_plan(const plan_request& request) {
     if (request.kind != plan_kind::start && !task.problem.current)
       return fail(errc::conflict, fmt::format("model {} has no placement to start from", task.problem.model));
     switch (request.kind) {
-      case plan_kind::start: made = plan_start(request, task); break;
-      case plan_kind::move: made = plan_move(request, task); break;
-      case plan_kind::grow: made = plan_grow(request, task); break;
-      case plan_kind::repair: made = repair(task); break;
+      case plan_kind::start:
+        made = plan_start(request, task);
+        break;
+      case plan_kind::move:
+        made = plan_move(request, task);
+        break;
+      case plan_kind::grow:
+        made = plan_grow(request, task);
+        break;
+      case plan_kind::repair:
+        made = repair(task);
+        break;
     }
     if (!made) return fail(made.error());
     made->model = made->target.model = made->table.model = task.problem.model;

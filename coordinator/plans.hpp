@@ -1,5 +1,5 @@
-// What the planner makes of loads and seats: targets, the tables on the way and the moves between them, for every kind of
-// operation. Pure and deterministic; the planner actor runs it off the critical path, the simulator directly.
+// What the planner makes of loads and seats: targets, the tables on the way and the moves between them, for every kind
+// of operation. Pure and deterministic; the planner actor runs it off the critical path, the simulator directly.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@ enum class plan_kind {
 };
 
 struct plan_task {
-  policies::placement_problem problem;       // seats: those to place on; current: the table in use (none: start)
+  policies::placement_problem problem;        // seats: those to place on; current: the table in use (none: start)
   std::vector<policies::seat_info> everyone;  // seats of current and target, sorted
 };
 
@@ -38,12 +38,12 @@ struct plan_request {
 
 struct model_plan {
   model_index model = 0;
-  version_t base = 0;                        // version of the table that the plan starts from; 0: none
+  version_t base = 0;  // version of the table that the plan starts from; 0: none
   placement target;
-  placement table;                           // start, repair: to resume with; grow: to switch to; move: the base
-  std::vector<policies::transfer> staged;    // replicas of `table` to be brought in before it is used
-  std::vector<policies::drop> dropped;       // repair: slots of the base that `table` names no more
-  std::vector<policies::wave> waves;         // from `table` to `target`
+  placement table;                         // start, repair: to resume with; grow: to switch to; move: the base
+  std::vector<policies::transfer> staged;  // replicas of `table` to be brought in before it is used
+  std::vector<policies::drop> dropped;     // repair: slots of the base that `table` names no more
+  std::vector<policies::wave> waves;       // from `table` to `target`
   double imbalance_before = 0, imbalance_after = 0;  // mean over layers, by the loads of the problem
   std::uint64_t copies = 0;
 };
@@ -56,8 +56,8 @@ struct plan {
 // Errors: those of policies::place and policies::plan_waves; does_not_fit (repair, with the numbers).
 result<plan> make_plan(const plan_request& request);
 
-// The plan keeps I1-I3 when carried out as it stands: every table legal, no add into a slot in use, no drop of a slot that
-// the next table names, every source holding what is read from it. Error: the first fault found.
+// The plan keeps I1-I3 when carried out as it stands: every table legal, no add into a slot in use, no drop of a slot
+// that the next table names, every source holding what is read from it. Error: the first fault found.
 status check_plan(const plan_request& request, const plan& made);
 
 // Replicas of each expert take even shares.

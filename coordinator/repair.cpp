@@ -31,8 +31,7 @@ class patient {
   status adopt(std::uint32_t l, std::uint32_t e, std::vector<policies::transfer>& staged) {
     const policies::seat_info* best = nullptr;
     for (const auto& s : task_.problem.seats)
-      if (count_[{s.seat, l}] < s.capacity.slots_per_layer &&
-          (!best || count_[{s.seat, l}] < count_[{best->seat, l}]))
+      if (count_[{s.seat, l}] < s.capacity.slots_per_layer && (!best || count_[{s.seat, l}] < count_[{best->seat, l}]))
         best = &s;
     if (!best)
       for (const auto& s : task_.problem.seats)
@@ -92,8 +91,9 @@ class patient {
   std::string too_small() const {
     std::uint64_t room = 0;
     for (const auto& s : task_.problem.seats) room += s.capacity.slots_per_layer;
-    return fmt::format("{} experts a layer of model {} need {} slots, the {} seats left hold {}; add seats", task_.problem.experts,
-                       task_.problem.model, task_.problem.experts, task_.problem.seats.size(), room);
+    return fmt::format("{} experts a layer of model {} need {} slots, the {} seats left hold {}; add seats",
+                       task_.problem.experts, task_.problem.model, task_.problem.experts, task_.problem.seats.size(),
+                       room);
   }
 
   const plan_task& task_;
@@ -108,7 +108,8 @@ std::vector<policies::drop> no_longer_named(const placement& before, const place
     for (std::uint32_t e = 0; e < before.layers[l].size(); ++e)
       for (const auto& r : before.layers[l][e]) {
         const auto& kept = after.layers[l][e];
-        const bool named = std::ranges::any_of(kept, [&](const replica& k) { return k.seat == r.seat && k.slot == r.slot; });
+        const bool named =
+            std::ranges::any_of(kept, [&](const replica& k) { return k.seat == r.seat && k.slot == r.slot; });
         if (!named) out.push_back({l, r.seat, r.slot});
       }
   return out;

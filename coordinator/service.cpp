@@ -45,14 +45,16 @@ status coordinator_service::impl::open_links(link_context& context, const coordi
   link_options in = out;
   in.kind = link_kind::router;
   in.address = config.bind;
-  auto bound = link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
-    if (!ready->load(std::memory_order_acquire)) return;
-    if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
-      taken->waiting.fetch_sub(1, std::memory_order_relaxed);
-      return;
-    }
-    caf::anon_send(to, std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
-  });
+  auto bound =
+      link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
+        if (!ready->load(std::memory_order_acquire)) return;
+        if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
+          taken->waiting.fetch_sub(1, std::memory_order_relaxed);
+          return;
+        }
+        caf::anon_send(to,
+                       std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
+      });
   if (!bound) return fail(bound.error());
   gateway = std::move(*bound);
   return {};
@@ -69,7 +71,8 @@ void coordinator_service::impl::stop() {
   });
 }
 
-result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context, coordinator_config config) {
+result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context,
+                                                                        coordinator_config config) {
   if (auto ok = check_config(config); !ok) return fail(ok.error());
   auto made = std::make_unique<impl>();
   made->ports->records = std::make_unique<memory_journal>();

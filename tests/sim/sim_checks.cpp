@@ -29,17 +29,22 @@ void world::check_table(const rank& user, const placement& table) {
   for (std::uint32_t l = 0; l < table.layers.size(); ++l)
     for (std::uint32_t e = 0; e < table.layers[l].size(); ++e) {
       const auto& replicas = table.layers[l][e];
-      if (replicas.empty()) throw broken(fmt::format("I1: table {} of seat {} has no replica of layer {} expert {}", table.version, index_of(user.id()), l, e));
+      if (replicas.empty())
+        throw broken(fmt::format("I1: table {} of seat {} has no replica of layer {} expert {}", table.version,
+                                 index_of(user.id()), l, e));
       for (const auto& r : replicas) {
         const auto member = std::ranges::find(comm.members, r.seat, &comm_member::seat);
         if (member == comm.members.end())
-          throw broken(fmt::format("I1: table {} of seat {} names seat {}, no member of its communicator {}", table.version, index_of(user.id()), index_of(r.seat), user.loop().epoch()));
+          throw broken(fmt::format("I1: table {} of seat {} names seat {}, no member of its communicator {}",
+                                   table.version, index_of(user.id()), index_of(r.seat), user.loop().epoch()));
         const auto* holder = fabric_.find(*member);
         if (!holder) continue;  // died; the step will fail
         const auto slot = holder->slots().find({table.model, l, r.slot});
         if (slot == holder->slots().end() || slot->second != e)
-          throw broken(fmt::format("I2/I3: table {} of seat {} names model {} layer {} expert {} in slot {} of seat {}, which holds {}", table.version, index_of(user.id()),
-                                   table.model, l, e, r.slot, index_of(r.seat), slot == holder->slots().end() ? "nothing" : std::to_string(slot->second)));
+          throw broken(fmt::format(
+              "I2/I3: table {} of seat {} names model {} layer {} expert {} in slot {} of seat {}, which holds {}",
+              table.version, index_of(user.id()), table.model, l, e, r.slot, index_of(r.seat),
+              slot == holder->slots().end() ? "nothing" : std::to_string(slot->second)));
       }
     }
 }
@@ -59,7 +64,9 @@ void world::check_fenced(const message_body& body, const ballast::cluster::effec
     return s && std::holds_alternative<seat_command>(s->body);
   });
   // The outcome may be what loses the seat (it failed for the third time): then the fence is the answer all the same.
-  if (std::ranges::none_of(out, fenced)) throw broken(fmt::format("an outcome of seat {}.{}, long fenced, was not answered with a fence", index_of(o->seat), o->incarnation));
+  if (std::ranges::none_of(out, fenced))
+    throw broken(fmt::format("an outcome of seat {}.{}, long fenced, was not answered with a fence", index_of(o->seat),
+                             o->incarnation));
   if (commanded && seat && seat->incarnation != o->incarnation) throw broken("an old incarnation was obeyed");
 }
 
@@ -75,9 +82,11 @@ void world::check_at_rest() {
       const bool member = std::ranges::find(s.members, r->id()) != s.members.end();
       if (member && s.models[m].current)
         for (const auto& layer : s.models[m].current->layers)
-          for (const auto& replicas : layer) named += static_cast<std::uint32_t>(std::ranges::count(replicas, r->id(), &replica::seat));
+          for (const auto& replicas : layer)
+            named += static_cast<std::uint32_t>(std::ranges::count(replicas, r->id(), &replica::seat));
       if (r->pages_used(m) != named)
-        throw broken(fmt::format("seat {} has {} pages of model {} in use at rest, its table names {}", index_of(r->id()), r->pages_used(m), m, named));
+        throw broken(fmt::format("seat {} has {} pages of model {} in use at rest, its table names {}",
+                                 index_of(r->id()), r->pages_used(m), m, named));
       if (r->fetching()) throw broken(fmt::format("seat {} still holds fetched pages at rest", index_of(r->id())));
     }
   }

@@ -78,7 +78,8 @@ void world::make_agents() {
       o.page_address = fmt::format("pages{}.{}", a.index, r);
       o.capacity.max_batch_tokens = 8;
       for (const auto& m : models_)
-        o.capacity.models.push_back({static_cast<std::uint32_t>(sim_.roll.between((m.experts + 2) / 3, m.experts)), static_cast<std::uint32_t>(sim_.roll.between(1, 3))});
+        o.capacity.models.push_back({static_cast<std::uint32_t>(sim_.roll.between((m.experts + 2) / 3, m.experts)),
+                                     static_cast<std::uint32_t>(sim_.roll.between(1, 3))});
       a.greeting.ranks.push_back(std::move(o));
     }
     made += ranks;
@@ -116,7 +117,8 @@ void world::random_phase() {
 
 bool world::quiet() const {
   const auto& s = *state_;
-  const bool all_there = std::ranges::all_of(agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
+  const bool all_there = std::ranges::all_of(
+      agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
   return all_there && !s.running && s.queue.empty() && s.previews.empty();
 }
 
@@ -141,7 +143,9 @@ void world::settle() {
   }
   if (sim_.now() < limit) return;
   std::string what = "the agents do not all join";
-  if (state_->running) what = fmt::format("operation {} ({}) never ends, phase {}", state_->running->what.id, to_string(state_->running->what.kind), state_->running->report.phase);
+  if (state_->running)
+    what = fmt::format("operation {} ({}) never ends, phase {}", state_->running->what.id,
+                       to_string(state_->running->what.kind), state_->running->report.phase);
   throw broken(what);
 }
 
@@ -150,7 +154,8 @@ void world::check_serving() {
   if (s.members.empty()) {
     const auto idle = ballast::cluster::seats_in(s, ballast::cluster::seat_state::idle);
     const bool awaited = !s.served_before && (idle.size() < s.wanted || !s.complaint.empty());  // and says so
-    if (!awaited && !idle.empty() && ballast::cluster::fits(s, idle)) throw broken("nothing is served although the idle seats would do");
+    if (!awaited && !idle.empty() && ballast::cluster::fits(s, idle))
+      throw broken("nothing is served although the idle seats would do");
     return;
   }
   const auto before = s.newest_step;

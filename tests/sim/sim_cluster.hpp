@@ -1,5 +1,5 @@
-// A whole simulated deployment: the production cluster machine, agents with their ranks, an operator, and a network that
-// loses, delays, repeats and reorders. One seed, one schedule.
+// A whole simulated deployment: the production cluster machine, agents with their ranks, an operator, and a network
+// that loses, delays, repeats and reorders. One seed, one schedule.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ namespace ballast::sim {
 
 struct outcome {
   bool ok = true;
-  std::string fault;                 // which invariant, or what never ended
-  std::vector<std::string> lines;    // newest trace lines, if traced
+  std::string fault;               // which invariant, or what never ended
+  std::vector<std::string> lines;  // newest trace lines, if traced
   std::uint64_t events = 0, steps = 0, operations = 0, losses = 0;
 };
 
@@ -28,10 +28,10 @@ struct agent {
   std::uint32_t index = 0;
   hello greeting;
   bool alive = false;
-  std::uint64_t quiet_until_us = 0;  // cannot send: looks dead from outside
+  std::uint64_t quiet_until_us = 0;                // cannot send: looks dead from outside
   std::map<std::uint32_t, seat_assignment> seats;  // by local rank
   std::vector<std::unique_ptr<rank>> ranks;
-  std::uint64_t life = 0;            // grows with every start
+  std::uint64_t life = 0;  // grows with every start
 };
 
 struct agent_message {

@@ -44,7 +44,9 @@ class core {
   core(std::uint64_t seed, bool tracing) : roll(seed), tracing_(tracing) {}
 
   std::uint64_t now() const { return now_us_; }
-  void after(std::uint64_t delay_us, std::function<void()> what) { queue_.push({now_us_ + delay_us, ++order_, std::move(what)}); }
+  void after(std::uint64_t delay_us, std::function<void()> what) {
+    queue_.push({now_us_ + delay_us, ++order_, std::move(what)});
+  }
   // Takes the next event unless it lies beyond `until`. False: none left before.
   bool step(std::uint64_t until) {
     if (queue_.empty() || queue_.top().at > until) {

@@ -10,17 +10,21 @@ namespace {
 std::string describe(const message_body& body) {
   std::string out = message_name(body);
   if (const auto* c = std::get_if<seat_command>(&body))
-    out += fmt::format(" {} #{} to seat {}.{} (operation {})", command_name(c->body), c->sequence, index_of(c->seat), c->incarnation, c->operation);
+    out += fmt::format(" {} #{} to seat {}.{} (operation {})", command_name(c->body), c->sequence, index_of(c->seat),
+                       c->incarnation, c->operation);
   if (const auto* c = std::get_if<seat_command>(&body)) {
     if (const auto* s = std::get_if<command::stage>(&c->body))
       for (const auto& i : s->items) out += fmt::format(" m{}l{}s{}=e{}", i.model, i.layer, i.slot, i.expert);
     if (const auto* s = std::get_if<command::reclaim>(&c->body))
       for (const auto& i : s->slots) out += fmt::format(" m{}l{}s{}", i.model, i.layer, i.slot);
-    if (const auto* s = std::get_if<command::publish>(&c->body)) out += fmt::format(" m{} v{}", s->table.model, s->table.version);
+    if (const auto* s = std::get_if<command::publish>(&c->body))
+      out += fmt::format(" m{} v{}", s->table.model, s->table.version);
   }
   if (const auto* o = std::get_if<seat_outcome>(&body))
-    out += fmt::format(" #{} of seat {}.{}: {}{}", o->sequence, index_of(o->seat), o->incarnation, o->ok ? "ok" : o->failure.text, o->switched ? ", switched" : "");
-  if (const auto* t = std::get_if<seat_trouble>(&body)) out += fmt::format(" of seat {}.{} on epoch {}: {}", index_of(t->seat), t->incarnation, t->epoch, t->failure.text);
+    out += fmt::format(" #{} of seat {}.{}: {}{}", o->sequence, index_of(o->seat), o->incarnation,
+                       o->ok ? "ok" : o->failure.text, o->switched ? ", switched" : "");
+  if (const auto* t = std::get_if<seat_trouble>(&body))
+    out += fmt::format(" of seat {}.{} on epoch {}: {}", index_of(t->seat), t->incarnation, t->epoch, t->failure.text);
   if (const auto* f = std::get_if<fence>(&body)) out += fmt::format(" seat {} up to {}", index_of(f->seat), f->up_to);
   if (const auto* r = std::get_if<refused>(&body)) out += ": " + r->failure.text;
   return out;
@@ -70,7 +74,8 @@ void world::stop_agent(agent& a, bool comes_back) {
   for (auto& r : a.ranks) {
     if (!r->is_seated()) continue;
     for (auto& [epoch, comm] : fabric_.comms) {
-      const bool member = std::ranges::any_of(comm.members, [&](const comm_member& m) { return m.seat == r->id() && m.incarnation == r->incarnation(); });
+      const bool member = std::ranges::any_of(
+          comm.members, [&](const comm_member& m) { return m.seat == r->id() && m.incarnation == r->incarnation(); });
       if (!member) continue;
       comm.broken = true;
       comm.present.erase(r->id());
@@ -135,11 +140,13 @@ void world::perform(ballast::cluster::effect_body& e) {
     sim_.trace([&] { return fmt::format("-> agent{}: {}", index, describe(s->body)); });
     const int copies = sim_.roll.chance(repeat_) ? 2 : 1;
     for (int i = 0; i < copies; ++i)
-      if (!sim_.roll.chance(loss_)) sim_.after(delay_us(), [this, index, life, body = s->body] { to_agent(index, life, body); });
+      if (!sim_.roll.chance(loss_))
+        sim_.after(delay_us(), [this, index, life, body = s->body] { to_agent(index, life, body); });
   } else if (auto* p = std::get_if<request_plan>(&e)) {
     const bool fails = sim_.roll.chance(planner_failures_);
     sim_.after(sim_.roll.between(100, 20 * ms), [this, fails, asked = std::move(p->request)] {
-      auto made = fails ? result<ballast::cluster::plan>(ballast::fail(errc::timed_out, "the planner is ill")) : make_plan(asked);
+      auto made = fails ? result<ballast::cluster::plan>(ballast::fail(errc::timed_out, "the planner is ill"))
+                        : make_plan(asked);
       if (!made) sim_.trace([&] { return "no plan: " + made.error().text; });
       take(ballast::cluster::input::planned{asked.id, std::move(made)});
     });
@@ -155,20 +162,26 @@ void world::to_agent(std::uint32_t index, std::uint64_t life, const message_body
   if (!a.alive || a.life != life) return;
   if (const auto* w = std::get_if<welcome>(&body)) {
     for (const auto& s : w->seats) {
-      if (const auto known = a.seats.find(s.local_rank); known != a.seats.end() && known->second.incarnation >= s.incarnation) continue;
-      if (a.ranks[s.local_rank]->is_seated()) fresh_ranks(a);  // a late welcome of an incarnation lost meanwhile came first
+      if (const auto known = a.seats.find(s.local_rank);
+          known != a.seats.end() && known->second.incarnation >= s.incarnation)
+        continue;
+      if (a.ranks[s.local_rank]->is_seated())
+        fresh_ranks(a);  // a late welcome of an incarnation lost meanwhile came first
       a.seats[s.local_rank] = s;
       a.ranks[s.local_rank]->take_seat(s.seat, s.incarnation);
     }
   } else if (const auto* f = std::get_if<fence>(&body)) {
-    const bool mine = std::ranges::any_of(a.seats, [&](const auto& s) { return s.second.seat == f->seat && s.second.incarnation <= f->up_to; });
+    const bool mine = std::ranges::any_of(
+        a.seats, [&](const auto& s) { return s.second.seat == f->seat && s.second.incarnation <= f->up_to; });
     if (!mine) return;
     sim_.trace([&] { return fmt::format("agent{} is fenced and joins again", index); });
     ++losses_;
     ++a.greeting.process;
     for (auto& r : a.ranks)
       for (auto& [epoch, comm] : fabric_.comms) {
-        const bool member = r->is_seated() && std::ranges::any_of(comm.members, [&](const comm_member& m) { return m.seat == r->id() && m.incarnation == r->incarnation(); });
+        const bool member = r->is_seated() && std::ranges::any_of(comm.members, [&](const comm_member& m) {
+                              return m.seat == r->id() && m.incarnation == r->incarnation();
+                            });
         if (member) comm.broken = true;
         if (member) comm.present.erase(r->id());
       }

@@ -58,7 +58,9 @@ void rank::run() {
   take_items();
   if (!loop_.may_step()) return;
   const auto held = comms_.find(loop_.epoch());
-  if (held == comms_.end()) throw broken(fmt::format("seat {} steps on communicator {}, which it does not hold", index_of(id()), loop_.epoch()));
+  if (held == comms_.end())
+    throw broken(
+        fmt::format("seat {} steps on communicator {}, which it does not hold", index_of(id()), loop_.epoch()));
   const bool begun = peer_began(shared_.comms[loop_.epoch()]);
   if (loop_.wants_step() || (working_ && loop_.may_begin()) || begun) begin_step();
 }
@@ -100,7 +102,9 @@ void rank::set_slot(const stage_item& i) {
   const slot_key key{i.model, i.layer, i.slot};
   if (i.slot >= slot_entries(capacity_.models[i.model]))
     throw broken(fmt::format("seat {}: slot {} lies outside the table", index_of(id()), i.slot));
-  if (slots_.contains(key)) throw broken(fmt::format("seat {}: model {} layer {} slot {} is filled while it is in use", index_of(id()), i.model, i.layer, i.slot));
+  if (slots_.contains(key))
+    throw broken(fmt::format("seat {}: model {} layer {} slot {} is filled while it is in use", index_of(id()), i.model,
+                             i.layer, i.slot));
   slots_[key] = i.expert;
   shared_.changed = true;
 }
@@ -114,9 +118,13 @@ void rank::clear_slot(const slot_key& key) {
 void rank::act(const step_machine::actions& actions) {
   for (const auto& id_of_table : actions.install) {
     const auto found = prepared_.find(id_of_table);
-    if (found == prepared_.end()) throw broken(fmt::format("seat {} installs table {} of model {}, which it was never given", index_of(id()), id_of_table.version, id_of_table.model));
+    if (found == prepared_.end())
+      throw broken(fmt::format("seat {} installs table {} of model {}, which it was never given", index_of(id()),
+                               id_of_table.version, id_of_table.model));
     routing_[id_of_table.model] = found->second;
-    std::erase_if(prepared_, [&](const auto& p) { return p.first.model == id_of_table.model && p.first.version <= id_of_table.version; });
+    std::erase_if(prepared_, [&](const auto& p) {
+      return p.first.model == id_of_table.model && p.first.version <= id_of_table.version;
+    });
   }
   shared_.changed = true;
   for (const auto& n : actions.notices) feed(rank_event::noticed{n, loop_.last_step(), loop_.epoch()});
@@ -146,7 +154,8 @@ void rank::complete_exchange(communicator& comm) {
   std::vector<gpu::step_header> headers;
   for (const auto& [seat, h] : comm.present) headers.push_back(h);
   for (const auto& h : headers)
-    if (h.step != headers.front().step) throw broken(fmt::format("ranks of one communicator are at steps {} and {}", headers.front().step, h.step));
+    if (h.step != headers.front().step)
+      throw broken(fmt::format("ranks of one communicator are at steps {} and {}", headers.front().step, h.step));
   comm.present.clear();
   for (const auto& m : comm.members) {
     auto* peer = shared_.find(m);
@@ -165,7 +174,8 @@ void rank::finish_step() {
   const bool aborted = !comms_.contains(epoch) || comms_[epoch];
   // What breaks in the middle of a step hits some ranks before and some after the last thing they need of the others.
   if (aborted && shared_.sim.roll.chance(0.5)) return fail_step(errc::aborted, "aborted");
-  if (shared_.comms[epoch].broken && shared_.sim.roll.chance(0.5)) return fail_step(errc::unavailable, "a peer went away in the step");
+  if (shared_.comms[epoch].broken && shared_.sim.roll.chance(0.5))
+    return fail_step(errc::unavailable, "a peer went away in the step");
   doing_ = doing::parked;
   act(loop_.after_step());
   if (loop_.last_step() % 8 == 0) report_loads();
@@ -184,7 +194,8 @@ void rank::fail_step(errc code, const char* why) {
   shared_.changed = true;
   doing_ = doing::parked;
   ++exchange_;
-  shared_.sim.trace([&] { return fmt::format("seat {}: step {} on {} failed: {}", index_of(id()), loop_.next_step(), epoch, why); });
+  shared_.sim.trace(
+      [&] { return fmt::format("seat {}: step {} on {} failed: {}", index_of(id()), loop_.next_step(), epoch, why); });
   if (code != errc::aborted) feed(rank_event::comm_failed{epoch, {code, why}});
   wake();
 }
@@ -195,7 +206,8 @@ void rank::report_loads() {
     load_summary l{id(), incarnation(), m, loop_.last_step() - 7, loop_.last_step(), {}};
     for (const auto& layer : routing_[m]->layers) l.tokens.emplace_back(layer.size(), 0.0);
     for (const auto& [key, expert] : slots_)
-      if (std::get<0>(key) == m && std::get<1>(key) < l.tokens.size()) l.tokens[std::get<1>(key)][expert] += static_cast<double>(shared_.sim.roll.between(0, expert == 0 ? 90 : 20));
+      if (std::get<0>(key) == m && std::get<1>(key) < l.tokens.size())
+        l.tokens[std::get<1>(key)][expert] += static_cast<double>(shared_.sim.roll.between(0, expert == 0 ? 90 : 20));
     shared_.uplink(*this, std::move(l));
   }
 }

@@ -1,5 +1,5 @@
-// A rank of the simulated cluster: the production rank and step machines over modelled pages, slot tables, communicators
-// and a forward loop in virtual time.
+// A rank of the simulated cluster: the production rank and step machines over modelled pages, slot tables,
+// communicators and a forward loop in virtual time.
 #pragma once
 
 #include <array>
@@ -21,9 +21,9 @@ class rank;
 
 // A communicator as all its members see it together.
 struct communicator {
-  std::vector<comm_member> members;              // as the first to connect named them
-  std::set<seat_id> connecting;                  // waiting for the others
-  std::map<seat_id, gpu::step_header> present;   // headers of the step under way
+  std::vector<comm_member> members;             // as the first to connect named them
+  std::set<seat_id> connecting;                 // waiting for the others
+  std::map<seat_id, gpu::step_header> present;  // headers of the step under way
   bool broken = false;
 };
 
@@ -64,7 +64,9 @@ class rank {
   std::shared_ptr<const placement> routing(model_index m) const { return routing_[m]; }
   std::uint32_t pages_used(model_index m) const { return pages_used_[m]; }
   // May route by its tables: a joiner does so only from its first header on.
-  bool routes() const { return loop_.epoch() != 0 && !loop_.interrupted() && (!loop_.joining() || doing_ == doing::computing); }
+  bool routes() const {
+    return loop_.epoch() != 0 && !loop_.interrupted() && (!loop_.joining() || doing_ == doing::computing);
+  }
   bool fetching() const { return !pages_.empty(); }
   void set_working(bool on) {  // has requests
     working_ = on;
@@ -73,7 +75,7 @@ class rank {
   bool working() const { return working_; }
   void break_off(epoch_t epoch, errc code, const char* why);  // the communicator broke under this rank
 
-  std::uint32_t agent = 0;   // index in the world
+  std::uint32_t agent = 0;  // index in the world
   std::uint32_t slowness = 1;
 
  private:
@@ -129,13 +131,13 @@ class rank {
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // events of a rank that is gone find nobody
   std::optional<rank_machine> machine_;
   step_machine loop_;
-  std::map<slot_key, std::uint32_t> slots_;                // -> expert
+  std::map<slot_key, std::uint32_t> slots_;  // -> expert
   std::array<std::uint32_t, max_models> pages_used_{};
   std::map<std::uint64_t, std::vector<stage_item>> pages_;  // by sequence: taken, not in the slot table yet
   std::map<table_id, std::shared_ptr<const placement>> prepared_;
   std::array<std::shared_ptr<const placement>, max_models> routing_{};
-  std::map<epoch_t, bool> comms_;                          // held here -> aborted here
-  std::map<epoch_t, std::uint64_t> connecting_;            // -> sequence
+  std::map<epoch_t, bool> comms_;                // held here -> aborted here
+  std::map<epoch_t, std::uint64_t> connecting_;  // -> sequence
   std::vector<item> items_;
   doing doing_ = doing::parked;
   bool run_due_ = false, working_ = true;

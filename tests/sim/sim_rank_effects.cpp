@@ -17,7 +17,8 @@ void rank::perform(rank_effect::fetch& e) {
   for (const auto& i : e.items) {
     const auto& c = capacity_.models[i.model];
     if (++pages_used_[i.model] > layers_[i.model] * c.slots_per_layer + c.spare_pages)
-      throw broken(fmt::format("seat {} has no spare page for model {} layer {} expert {}", index_of(id()), i.model, i.layer, i.expert));
+      throw broken(fmt::format("seat {} has no spare page for model {} layer {} expert {}", index_of(id()), i.model,
+                               i.layer, i.expert));
   }
   const auto sequence = e.sequence;
   const std::uint64_t bytes = e.items.size();
@@ -55,7 +56,8 @@ void rank::perform(rank_effect::open& e) {
 void rank::perform(rank_effect::connect& e) {
   auto& comm = shared_.comms[e.epoch];
   if (comm.members.empty()) comm.members = e.members;
-  if (comm.members != e.members) throw broken(fmt::format("communicator {} is connected with two sets of members", e.epoch));
+  if (comm.members != e.members)
+    throw broken(fmt::format("communicator {} is connected with two sets of members", e.epoch));
   comm.connecting.insert(id());
   connecting_[e.epoch] = e.sequence;
   const auto sequence = e.sequence;
@@ -80,7 +82,8 @@ void rank::on_connected(epoch_t epoch, bool works) {
   const auto answered = sequence->second;
   connecting_.erase(sequence);
   if (works) comms_[epoch] = false;
-  feed(rank_event::connected{answered, epoch, works ? status{} : ballast::fail(errc::unavailable, "the warm collective failed")});
+  feed(rank_event::connected{answered, epoch,
+                             works ? status{} : ballast::fail(errc::unavailable, "the warm collective failed")});
 }
 
 void rank::abort(epoch_t epoch) {

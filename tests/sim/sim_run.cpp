@@ -53,7 +53,9 @@ int main(int argc, char** argv) {
     }
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  fmt::print("{} schedules, {} failed, {} events, {} steps, {} operations, {} losses in {:.1f} s ({:.0f} schedules/s)\n", last - first + 1, failures, events, steps,
-             operations, losses, seconds, static_cast<double>(last - first + 1) / seconds);
+  fmt::print(
+      "{} schedules, {} failed, {} events, {} steps, {} operations, {} losses in {:.1f} s ({:.0f} schedules/s)\n",
+      last - first + 1, failures, events, steps, operations, losses, seconds,
+      static_cast<double>(last - first + 1) / seconds);
   return failures == 0 ? 0 : 1;
 }

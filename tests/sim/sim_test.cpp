@@ -28,7 +28,8 @@ TEST_P(Schedules, KeepEveryInvariantAndComeToRest) {
     operations += o.operations;
     if (o.ok) continue;
     const auto traced = run_schedule(seed, true);
-    FAIL() << newest_lines(traced) << "seed " << seed << ": " << o.fault << "\nreplay: sim_run --seed " << seed << " --verbose";
+    FAIL() << newest_lines(traced) << "seed " << seed << ": " << o.fault << "\nreplay: sim_run --seed " << seed
+           << " --verbose";
   }
   EXPECT_GT(operations, count);  // the schedules really did something
 }
