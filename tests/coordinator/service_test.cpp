@@ -1,0 +1,212 @@
+// The service with its actors and links, met by a fake agent and an operator over inproc.
+#include "coordinator/service.hpp"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <cstdio>
+#include <deque>
+#include <fstream>
+#include <functional>
+#include <mutex>
+
+namespace ballast {
+namespace {
+
+using namespace std::chrono_literals;
+
+coordinator_config small_config(const std::string& name) {
+  coordinator_config c;
+  c.bind = "inproc://" + name;
+  c.events = "inproc://" + name + ".events";
+  c.initial_ranks = 2;
+  c.step_interval = 0;
+  return c;
+}
+
+// Received messages, waited for.
+struct inbox {
+  std::mutex mutex;
+  std::condition_variable arrived;
+  std::deque<message_body> messages;
+
+  void put(message_body body) {
+    std::lock_guard lock(mutex);
+    messages.push_back(std::move(body));
+    arrived.notify_all();
+  }
+  template <class T>
+  std::optional<T> wait_for(const std::function<bool(const T&)>& wanted = [](const T&) { return true; }) {
+    std::unique_lock lock(mutex);
+    std::optional<T> out;
+    arrived.wait_for(lock, 20s, [&] {
+      while (!messages.empty()) {
+        const auto body = std::move(messages.front());
+        messages.pop_front();
+        const auto* found = std::get_if<T>(&body);
+        if (!found || !wanted(*found)) continue;
+        out = *found;
+        return true;
+      }
+      return false;
+    });
+    return out;
+  }
+};
+
+// Two ranks that do everything they are told at once.
+class fake_agent {
+ public:
+  fake_agent(link_context& context, const std::string& address) {
+    link_options o;
+    o.kind = link_kind::dealer;
+    o.address = address;
+    o.name = "agent";
+    auto opened = link::open(context, o, [this](const std::string&, envelope m) { on(m); });
+    EXPECT_TRUE(opened) << opened.error().text;
+    link_ = std::move(*opened);
+    ready_.store(true);
+    hello h{"node", "agent", 1, "front", {{"target", "f", 2, 4, 1, 10}}, {}};
+    for (std::uint32_t r = 0; r < 2; ++r) h.ranks.push_back({r, "pages", {{{4, 2}}, 8, 0}, 1.0});
+    EXPECT_TRUE(link_->send({}, {1, "agent", h}));
+  }
+  ~fake_agent() { link_->stop(); }
+  inbox received;
+
+ private:
+  void on(const envelope& m) {
+    received.put(m.body);
+    const auto* c = std::get_if<seat_command>(&m.body);
+    if (!c || !ready_.load()) return;
+    seat_outcome o;
+    o.seat = c->seat;
+    o.incarnation = c->incarnation;
+    o.sequence = c->sequence;
+    o.operation = c->operation;
+    o.switched = true;
+    o.contribution = "half";
+    (void)link_->send({}, {2, "agent", o});
+  }
+  std::atomic<bool> ready_{false};
+  std::unique_ptr<link> link_;
+};
+
+struct coordinator_meets : ::testing::Test {
+  link_context context;
+  inbox answers, watched;
+  std::unique_ptr<coordinator_service> service;
+  std::unique_ptr<link> operator_link, watcher;
+
+  void start(const std::string& name) {
+    auto started = coordinator_service::start(context, small_config(name));
+    ASSERT_TRUE(started) << started.error().text;
+    service = std::move(*started);
+    link_options o;
+    o.kind = link_kind::dealer;
+    o.address = service->address();
+    o.name = "operator";
+    operator_link = *link::open(context, o, [this](const std::string&, envelope m) { answers.put(std::move(m.body)); });
+    o.kind = link_kind::subscriber;
+    o.address = service->events_address();
+    watcher = *link::open(context, o, [this](const std::string&, envelope m) { watched.put(std::move(m.body)); });
+  }
+  void TearDown() override {
+    if (watcher) watcher->stop();
+    if (operator_link) operator_link->stop();
+    if (service) service->stop();
+  }
+};
+
+TEST_F(coordinator_meets, AnAgentAndPutsItsRanksIntoService) {
+  start("meets");
+  fake_agent agent(context, service->address());
+  const auto w = agent.received.wait_for<welcome>();
+  ASSERT_TRUE(w);
+  EXPECT_EQ(w->seats.size(), 2u);
+  const auto c = agent.received.wait_for<seat_command>(
+      [](const seat_command& m) { return std::holds_alternative<command::resume>(m.body); });
+  ASSERT_TRUE(c);
+  EXPECT_EQ(std::get<command::resume>(c->body).tables.size(), 1u);
+  const auto done =
+      watched.wait_for<event>([](const event& e) { return !e.operation.empty() && e.operation[0].outcome == "done"; });
+  ASSERT_TRUE(done);
+  EXPECT_EQ(done->operation[0].target.size(), 2u);
+}
+
+TEST_F(coordinator_meets, AnOperatorEvenWithoutAgents) {
+  start("operator");
+  ASSERT_TRUE(operator_link->send({}, {41, "operator", get_status{}}));
+  const auto s = answers.wait_for<cluster_status>();
+  ASSERT_TRUE(s);
+  EXPECT_TRUE(s->seats.empty());
+  ASSERT_TRUE(operator_link->send({}, {42, "operator", scale_request{"x", 3, {}, false, 0}}));
+  const auto r = answers.wait_for<refused>();
+  ASSERT_TRUE(r);
+  EXPECT_NE(r->failure.text.find("start more agents"), std::string::npos);
+}
+
+TEST_F(coordinator_meets, ItsEndWithAnAgentStillTalking) {
+  start("end");
+  fake_agent agent(context, service->address());
+  ASSERT_TRUE(agent.received.wait_for<welcome>());
+  service->stop();
+  service->stop();  // again: nothing more to do
+  service.reset();
+}
+
+TEST(CoordinatorService, RefusesSettingsThatMakeNoSense) {
+  link_context context;
+  auto c = small_config("bad");
+  c.policy = "magic";
+  const auto unknown = coordinator_service::start(context, c);
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().text.find("policies are"), std::string::npos);
+  c = small_config("bad");
+  c.heartbeat_timeout_ms = c.heartbeat_ms;
+  EXPECT_FALSE(coordinator_service::start(context, c));
+}
+
+TEST(CoordinatorService, RefusesAnAddressInUse) {
+  link_context context;
+  auto first = coordinator_service::start(context, small_config("twice"));
+  ASSERT_TRUE(first);
+  const auto second = coordinator_service::start(context, small_config("twice"));
+  EXPECT_FALSE(second);
+}
+
+struct config_file : ::testing::Test {
+  result<coordinator_config> read(const std::string& text) {
+    const auto path = ::testing::TempDir() + "coordinator_config_test.toml";
+    std::ofstream(path) << text;
+    auto out = read_coordinator_config(path);
+    std::remove(path.c_str());
+    return out;
+  }
+};
+
+TEST_F(config_file, IsReadWithTheFieldsNamesAndTheirAliases) {
+  const auto c = read(
+      "[coordinator]\ninitial_ranks = 4\nalgorithm_execution_interval = 50\nexpert_heat_collection_interval = "
+      "4\nuse_async = false\npolicy = \"deepseek\"\n");
+  ASSERT_TRUE(c) << c.error().text;
+  EXPECT_EQ(c->initial_ranks, 4u);
+  EXPECT_EQ(c->step_interval, 50u);
+  EXPECT_EQ(c->load_interval_steps, 4u);
+  EXPECT_FALSE(c->use_async);
+  EXPECT_EQ(c->policy, "deepseek");
+  EXPECT_EQ(c->window_size, coordinator_config{}.window_size);
+}
+
+TEST_F(config_file, UnknownKeysAndImpossibleValuesAreNamed) {
+  const auto unknown = read("[coordinator]\ninital_ranks = 4\n");
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().text.find("inital_ranks"), std::string::npos) << unknown.error().text;
+  EXPECT_FALSE(read("[coordinator]\ninitial_ranks = 0\n"));
+  EXPECT_FALSE(read("[coordinator]\nimbalance_trigger = 0.5\n"));
+  const auto window = read("[coordinator]\nwindow_size = 2\n");
+  ASSERT_FALSE(window);
+  EXPECT_NE(window.error().text.find("load_interval_steps"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ballast
