@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <map>
 #include <mutex>
@@ -17,10 +18,11 @@ using clock = std::chrono::steady_clock;
 
 bool is_over(const operation_status& op) { return op.outcome != "running" && !op.outcome.empty(); }
 
-// Unique among the processes that may speak to one coordinator: the process, its start, a count.
-std::string draw_request_id(std::uint64_t count) {
+// Unique among all clients of one coordinator: the process, its start, a count over all clients of the process.
+std::string draw_request_id() {
   static const auto started = std::chrono::system_clock::now().time_since_epoch().count();
-  return fmt::format("{}-{:x}-{}", ::getpid(), started, count);
+  static std::atomic<std::uint64_t> drawn{0};
+  return fmt::format("{}-{:x}-{}", ::getpid(), started, ++drawn);
 }
 
 constexpr std::size_t remembered_operations = 256;
@@ -97,11 +99,6 @@ struct control_client::impl {
                                              message_name(*answer)));
   }
 
-  std::string request_id() {
-    const std::lock_guard lock(mutex);
-    return draw_request_id(++next_id);
-  }
-
   // The operation's newest state: told by an event if it differs from `known`, else asked for.
   result<operation_status> newest(operation_id id, const std::optional<operation_status>& known,
                                   clock::time_point end) {
@@ -151,7 +148,7 @@ result<std::vector<operation_status>> control_client::operations() {
 }
 
 result<operation_id> control_client::scale(scale_request request) {
-  if (request.request.empty()) request.request = impl_->request_id();
+  if (request.request.empty()) request.request = draw_request_id();
   auto answer = impl_->ask_for<accepted>(request);
   if (!answer) return fail(answer.error());
   return answer->operation;
@@ -159,7 +156,7 @@ result<operation_id> control_client::scale(scale_request request) {
 
 result<operation_id> control_client::rebalance(rebalance_request request) {
   request.dry_run = false;
-  if (request.request.empty()) request.request = impl_->request_id();
+  if (request.request.empty()) request.request = draw_request_id();
   auto answer = impl_->ask_for<accepted>(request);
   if (!answer) return fail(answer.error());
   return answer->operation;
@@ -167,7 +164,7 @@ result<operation_id> control_client::rebalance(rebalance_request request) {
 
 result<rebalance_preview> control_client::preview(rebalance_request request) {
   request.dry_run = true;
-  if (request.request.empty()) request.request = impl_->request_id();
+  if (request.request.empty()) request.request = draw_request_id();
   return impl_->ask_for<rebalance_preview>(request);
 }
 

@@ -76,7 +76,7 @@ TEST_F(control_client_test, sends_an_unanswered_command_again_under_the_same_req
   EXPECT_FALSE(ids.begin()->empty());
 }
 
-TEST_F(control_client_test, two_commands_have_different_request_ids) {
+TEST_F(control_client_test, two_commands_have_different_request_ids_also_from_two_clients) {
   std::mutex mutex;
   std::set<std::string> ids;
   start([&](const message_body& m) -> std::vector<message_body> {
@@ -88,7 +88,11 @@ TEST_F(control_client_test, two_commands_have_different_request_ids) {
   });
   ASSERT_TRUE(client->scale({}).has_value());
   ASSERT_TRUE(client->scale({}).has_value());
-  EXPECT_EQ(ids.size(), 2u);
+  control_options options;
+  options.coordinator = coordinator->address();
+  const auto other = control_client::connect(context, options).value();
+  ASSERT_TRUE(other->scale({}).has_value());
+  EXPECT_EQ(ids.size(), 3u);
 }
 
 TEST_F(control_client_test, a_refusal_is_the_callers_error) {
