@@ -132,7 +132,7 @@ void world::settle() {
     a.quiet_until_us = 0;
     if (!a.alive && sim_.roll.chance(0.7)) start_agent(a);
     for (auto& r : a.ranks) r->set_working(true);
-    for (auto& r : a.ranks) r->slowness = 1;
+    for (auto& r : a.ranks) r->slowness = 8;  // fewer steps to wait through until all is quiet
   }
   const std::uint64_t limit = sim_.now() + 180 * second;
   std::uint64_t quiet_since = sim_.now();
