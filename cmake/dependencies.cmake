@@ -5,8 +5,6 @@ find_package(fmt REQUIRED CONFIG)
 find_package(nlohmann_json REQUIRED CONFIG)
 find_package(CLI11 REQUIRED CONFIG)
 find_package(ZLIB REQUIRED)
-find_package(SQLite3 REQUIRED)
-find_package(Eigen3 REQUIRED CONFIG)
 
 # header_only(NAME HEADER): target ballast_dep::NAME for a package that ships headers without a CMake target.
 function(header_only name header)
@@ -30,3 +28,7 @@ target_link_libraries(ballast_dep_xxhash INTERFACE ${xxhash_LIBRARY})
 header_only(caf caf/config.hpp)
 find_library(caf_LIBRARY caf_core REQUIRED)
 target_link_libraries(ballast_dep_caf INTERFACE ${caf_LIBRARY} Threads::Threads)
+
+add_library(ballast_precompiled STATIC ${CMAKE_CURRENT_LIST_DIR}/precompiled.cpp)
+target_link_libraries(ballast_precompiled PRIVATE ballast_options ballast_dep_expected fmt::fmt)
+target_precompile_headers(ballast_precompiled PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.hpp)

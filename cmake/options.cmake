@@ -5,9 +5,12 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
+# Relative paths, so that a fresh clone finds what another one compiled; the rest is what ccache asks for to see through
+# precompiled headers.
 find_program(CCACHE ccache)
 if(CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${PROJECT_SOURCE_DIR} CCACHE_NOHASHDIR=1
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE})
 endif()
 
 set(BALLAST_SANITIZE "" CACHE STRING "Sanitizers for every target, as -fsanitize= takes them (address,undefined or thread)")
@@ -20,7 +23,15 @@ target_include_directories(ballast_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(ballast_options INTERFACE -ffp-contract=off)
 if(BALLAST_SANITIZE)
   target_compile_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE} -fno-omit-frame-pointer -g1)
+  # g++ 12 takes values that the sanitizers look at for uninitialised ones, in the standard library's own headers.
+  target_compile_options(ballast_options INTERFACE -Wno-maybe-uninitialized)
   target_link_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE})
+endif()
+
+# What nearly every file includes, parsed once: halves the time of a build. The vocabulary headers are in it, msgpack, CAF,
+# ZeroMQ and their like are not.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(ballast_options INTERFACE -fpch-preprocess)
 endif()
 
 # ballast_library(NAME SOURCES a.cpp … LINK lib … PRIVATE lib …): target ballast_NAME, alias ballast::NAME.
@@ -29,4 +40,5 @@ function(ballast_library name)
   add_library(ballast_${name} STATIC ${arg_SOURCES})
   add_library(ballast::${name} ALIAS ballast_${name})
   target_link_libraries(ballast_${name} PUBLIC ballast_options ${arg_LINK} PRIVATE ${arg_PRIVATE})
+  target_precompile_headers(ballast_${name} REUSE_FROM ballast_precompiled)
 endfunction()

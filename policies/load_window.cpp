@@ -7,7 +7,7 @@ namespace ballast::policies {
 
 namespace {
 
-void accumulate(load_matrix& into, const load_matrix& tokens, double sign) {
+void add_scaled(load_matrix& into, const load_matrix& tokens, double sign) {
   for (std::size_t l = 0; l < into.size(); ++l) {
     for (std::size_t e = 0; e < into[l].size(); ++e) into[l][e] = std::max(0.0, into[l][e] + sign * tokens[l][e]);
   }
@@ -66,9 +66,9 @@ load_window::verdict load_window::add(seat_id seat, step_t first_step, step_t la
   if (!b->reported.insert(seat).second) return verdict::repeated;
   b->first = std::min(b->first, first_step);
   b->awaited.erase(seat);
-  accumulate(b->tokens, tokens, +1);
+  add_scaled(b->tokens, tokens, +1);
   if (!counted_.empty() && last_step <= counted_.back().last) {
-    accumulate(totals_, tokens, +1);
+    add_scaled(totals_, tokens, +1);
     slide();
     return verdict::taken;
   }
@@ -85,7 +85,7 @@ void load_window::count_complete() {
 
 void load_window::count_up_to(step_t last_step) {
   while (!open_.empty() && open_.front().last <= last_step) {
-    accumulate(totals_, open_.front().tokens, +1);
+    add_scaled(totals_, open_.front().tokens, +1);
     counted_.push_back(std::move(open_.front()));
     open_.pop_front();
   }
@@ -94,7 +94,7 @@ void load_window::count_up_to(step_t last_step) {
 
 void load_window::slide() {
   while (counted_.size() > 1 && counted_.back().last - counted_.front().first + 1 > window_size_) {
-    accumulate(totals_, counted_.front().tokens, -1);
+    add_scaled(totals_, counted_.front().tokens, -1);
     counted_.pop_front();
   }
 }

@@ -1,0 +1,1 @@
+// Something for the target that owns the precompiled header to compile.

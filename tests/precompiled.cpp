@@ -1,0 +1,2 @@
+// Something for the target that owns the precompiled header to compile.
+int main() {}
