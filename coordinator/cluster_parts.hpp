@@ -75,6 +75,7 @@ std::uint64_t copies_on_busiest(const model_plan& m);  // the receiver that gets
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index);
 
 // ---- cluster_queue.cpp: the arbiter
+void keep(context& c, const operation_status& report);  // a journal record: of every phase, and of every end
 operation_id enqueue(context& c, order o);
 void begin_next(context& c);  // when nothing is running: the first that waits, or what the cluster itself wants
 void begin(context& c, order o);

@@ -10,9 +10,7 @@ namespace {
 void remember(context& c, const operation_status& report) {
   c.s.history.push_front(report);
   if (c.s.history.size() > cluster_state::max_history) c.s.history.pop_back();
-  journal_record record{c.s.now_ms, report, c.s.members, c.s.epoch, c.s.last_epoch, {}};
-  for (const auto& m : c.s.models) record.versions.push_back(m.last_version);
-  c.out.push_back(effect::record{std::move(record)});
+  keep(c, report);
   tell(c, "operation",
        fmt::format("operation {} ({}) is {}: {}", report.id, report.kind, report.outcome, report.reason), &report);
   log_line(c, fmt::format("operation {} ({}) {}: {}", report.id, report.kind, report.outcome, report.reason),
@@ -87,6 +85,12 @@ std::optional<order> own_wish(context& c) {
 }
 
 }  // namespace
+
+void keep(context& c, const operation_status& report) {
+  journal_record record{c.s.now_ms, report, c.s.members, c.s.epoch, c.s.last_epoch, {}};
+  for (const auto& m : c.s.models) record.versions.push_back(m.last_version);
+  c.out.push_back(effect::record{std::move(record)});
+}
 
 operation_id enqueue(context& c, order o) {
   o.id = ++c.s.last_operation;

@@ -30,7 +30,7 @@ void world::make_config() {
   c.step_interval = roll.chance(0.5) ? static_cast<std::uint32_t>(roll.between(50, 300)) : 0;
   c.num_redundant_experts = static_cast<std::uint32_t>(roll.between(0, 4));
   c.use_async = roll.chance(0.75);
-  c.policy = roll.chance(0.5) ? "incremental" : "deepseek";
+  c.policy = std::string(roll.chance(0.5) ? "incremental" : "deepseek");
   c.adds_per_seat = roll.chance(0.5) ? 0 : 1;
   c.auto_replace = roll.chance(0.8);
   c.min_gain_ratio = 0;
@@ -53,8 +53,8 @@ void world::make_models() {
   const auto n = sim_.roll.between(1, 2);
   for (std::uint64_t m = 0; m < n; ++m) {
     model_description d;
-    d.name = m == 0 ? "target" : "draft";
-    d.fingerprint = "f";
+    d.name = std::string(m == 0 ? "target" : "draft");
+    d.fingerprint = std::string("f");
     d.layers = static_cast<std::uint32_t>(sim_.roll.between(1, 3));
     d.experts = static_cast<std::uint32_t>(sim_.roll.between(2, 8));
     d.bundle_bytes = 1;
