@@ -25,7 +25,7 @@ class load_generator_test : public ::testing::Test {
         [this](std::uint64_t number) {
           inference_request r;
           r.id = std::to_string(number);
-          r.model = "m";
+          r.model = model;
           r.tokens = 2;
           r.steps = 5;
           r.hidden = hidden;
@@ -36,6 +36,7 @@ class load_generator_test : public ::testing::Test {
     return std::move(*made);
   }
 
+  const std::string model = "m";
   std::vector<float> hidden = std::vector<float>(8, 1.0f);
   link_context context;
   fakes::fake_coordinator coordinator{context, "inproc://control", "inproc://events"};
