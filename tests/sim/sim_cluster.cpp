@@ -96,9 +96,9 @@ outcome world::run() {
     settle();
     check_at_rest();
     check_serving();
-  } catch (const broken& b) {
+  } catch (const std::exception& e) {  // a broken invariant, or code that should not throw
     out.ok = false;
-    out.fault = b.what();
+    out.fault = e.what();
   }
   out.lines.assign(sim_.lines.begin(), sim_.lines.end());
   out.events = sim_.events;

@@ -72,8 +72,7 @@ void rank::take_items() {
 
 void rank::take(item& i) {
   if (i.enter) {
-    for (const auto& staged : pages_.at(i.sequence)) set_slot(staged);
-    pages_.erase(i.sequence);
+    for (const auto& staged : i.staged) set_slot(staged);
     feed(rank_event::noticed{{i.sequence, std::nullopt, false}, loop_.last_step(), loop_.epoch()});
   } else if (i.empty_all) {
     while (!slots_.empty()) clear_slot(slots_.begin()->first);

@@ -84,6 +84,7 @@ class rank {
     std::optional<command_body> order;
     bool enter = false, empty_all = false;
     std::vector<slot_ref> empty;
+    std::vector<stage_item> staged;
   };
   enum class doing { parked, exchanging, computing };
 

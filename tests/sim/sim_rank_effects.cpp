@@ -44,10 +44,13 @@ void rank::perform(rank_effect::discard& e) {
 
 void rank::perform(rank_effect::cancel_fetches&) { ++fetch_generation_; }
 
-void rank::perform(rank_effect::enter& e) { post({e.sequence, std::nullopt, true, false, {}}); }
-void rank::perform(rank_effect::empty& e) { post({e.sequence, std::nullopt, false, false, std::move(e.slots)}); }
-void rank::perform(rank_effect::empty_all& e) { post({e.sequence, std::nullopt, false, true, {}}); }
-void rank::perform(rank_effect::order& e) { post({e.sequence, std::move(e.body), false, false, {}}); }
+void rank::perform(rank_effect::enter& e) {
+  post({e.sequence, std::nullopt, true, false, {}, std::move(pages_[e.sequence])});
+  pages_.erase(e.sequence);
+}
+void rank::perform(rank_effect::empty& e) { post({e.sequence, std::nullopt, false, false, std::move(e.slots), {}}); }
+void rank::perform(rank_effect::empty_all& e) { post({e.sequence, std::nullopt, false, true, {}, {}}); }
+void rank::perform(rank_effect::order& e) { post({e.sequence, std::move(e.body), false, false, {}, {}}); }
 
 void rank::perform(rank_effect::open& e) {
   feed_later(200, 10'000, rank_event::opened{e.sequence, fmt::format("{}/{}", index_of(id()), e.epoch)});
