@@ -103,6 +103,16 @@ void step_machine::install(const std::vector<table_id>& tables, actions& out) {
   }
 }
 
+// From wherever it was: steps on `epoch` from `first_step` on, with these tables.
+void step_machine::stand_on(epoch_t epoch, step_t first_step, const std::vector<table_id>& tables, actions& out) {
+  epoch_ = epoch;
+  previous_ = left_for_ = 0;
+  next_step_ = first_step;
+  joining_ = held_ = interrupted_ = false;
+  install(tables, out);
+  out.use = epoch_;
+}
+
 // Orders still under way are answered, so that every order has exactly one answer.
 void step_machine::give_up_pending(actions& out, const char* why) {
   const auto refuse = [&](std::uint64_t sequence) { out.notices.push_back({sequence, error{errc::aborted, why}}); };
@@ -183,12 +193,7 @@ void step_machine::on(std::uint64_t sequence, const command::halt&, actions& out
 
 void step_machine::on(std::uint64_t sequence, const command::resume& order, actions& out) {
   give_up_pending(out, "resumed on another epoch");
-  epoch_ = order.epoch;
-  previous_ = left_for_ = 0;
-  next_step_ = order.first_step;
-  joining_ = held_ = interrupted_ = false;
-  install(ids(order.tables), out);
-  out.use = epoch_;
+  stand_on(order.epoch, order.first_step, ids(order.tables), out);
   out.notices.push_back({sequence});
 }
 
@@ -199,12 +204,7 @@ void step_machine::on(std::uint64_t sequence, const command::revert& order, acti
     return;
   }
   give_up_pending(out, "reverted");
-  epoch_ = previous_;
-  previous_ = left_for_ = 0;
-  next_step_ = order.first_step;
-  joining_ = held_ = interrupted_ = false;
-  install(ids(order.tables), out);
-  out.use = epoch_;
+  stand_on(previous_, order.first_step, ids(order.tables), out);
   out.notices.push_back({sequence});
 }
 

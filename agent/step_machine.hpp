@@ -79,6 +79,7 @@ class step_machine {
   void install(const std::vector<table_id>& tables, actions& out);
   void give_up_pending(actions& out, const char* why);
   void switch_over(actions& out);
+  void stand_on(epoch_t epoch, step_t first_step, const std::vector<table_id>& tables, actions& out);
   void on(std::uint64_t sequence, const command::publish& order, actions& out);
   void on(std::uint64_t sequence, const command::arm& order, actions& out);
   void on(std::uint64_t sequence, const command::disarm& order, actions& out);
