@@ -48,7 +48,8 @@ struct coordinator_ports {
 inline constexpr std::chrono::milliseconds tick_interval{20};
 
 struct planner_state {};
-planner_actor::behavior_type planner(planner_actor::pointer self);
+using planning_function = result<cluster::plan> (*)(const cluster::plan_request&);
+planner_actor::behavior_type planner(planner_actor::pointer self, planning_function make);
 
 // Thin shell: one handler each, the decisions are cluster::step()'s.
 class coordinator_shell {

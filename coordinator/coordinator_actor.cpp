@@ -76,7 +76,7 @@ void coordinator_shell::perform(cluster::effect::log_line& e) {
 
 coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
                                              coordinator_config config, std::shared_ptr<coordinator_ports> ports) {
-  self->state.begin(self, std::move(config), ports, self->home_system().spawn<caf::detached>(planner));
+  self->state.begin(self, std::move(config), ports, self->home_system().spawn<caf::detached>(planner, &cluster::make_plan));
   self->delayed_send(self, tick_interval, tick_atom::value);
   return {
       [self, ports](const input_ptr& what) {

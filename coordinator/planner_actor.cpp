@@ -5,9 +5,9 @@
 namespace ballast {
 namespace {
 
-result<cluster::plan> plan_without_throwing(const cluster::plan_request& request) {
+result<cluster::plan> plan_without_throwing(planning_function make, const cluster::plan_request& request) {
   try {
-    return cluster::make_plan(request);
+    return make(request);
   } catch (const std::exception& e) {
     return fail(errc::invalid_argument, std::string("the planner failed: ") + e.what());
   }
@@ -15,11 +15,11 @@ result<cluster::plan> plan_without_throwing(const cluster::plan_request& request
 
 }  // namespace
 
-planner_actor::behavior_type planner(planner_actor::pointer self) {
+planner_actor::behavior_type planner(planner_actor::pointer self, planning_function make) {
   return {
-      [](const plan_request_ptr& request) -> planned_ptr {
+      [make](const plan_request_ptr& request) -> planned_ptr {
         return std::make_shared<const cluster::input::planned>(
-            cluster::input::planned{request->id, plan_without_throwing(*request)});
+            cluster::input::planned{request->id, plan_without_throwing(make, *request)});
       },
       [self](stop_atom) { self->quit(); },
   };
