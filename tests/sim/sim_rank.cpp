@@ -108,7 +108,7 @@ void rank::set_slot(const stage_item& i) {
   shared_.changed = true;
 }
 
-void rank::clear_slot(const slot_key& key) {
+void rank::clear_slot(slot_key key) {
   if (slots_.erase(key) == 0) return;
   --pages_used_[std::get<0>(key)];
   shared_.changed = true;

@@ -123,7 +123,7 @@ class rank {
   void on_connected(epoch_t epoch, bool works);
   bool peer_began(const communicator& comm) const;
   void set_slot(const stage_item& i);
-  void clear_slot(const slot_key& key);
+  void clear_slot(slot_key key);  // by value: the caller may pass the very key that goes
   void report_loads();
 
   fabric& shared_;
