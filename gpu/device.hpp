@@ -34,6 +34,7 @@ struct slot_counts {
 struct device_limits {
   std::vector<model_capacity> models;
   std::uint32_t max_batch_tokens = 256;
+  std::uint32_t max_members = 8;  // of a communicator; backends that allocate for peers at start refuse more
   std::chrono::milliseconds collective_timeout{10'000};  // a member that stays away longer has failed
   std::uint64_t pull_bytes_per_s = 0;                    // of this rank's own pulls; 0: as fast as they go
 };
@@ -64,6 +65,7 @@ class device {
 
 struct device_options {
   std::uint32_t local_rank = 0;
+  std::uint32_t first_gpu = 0;   // rank r of a process stands on GPU (first_gpu + r) modulo their number
   std::string bind;           // address pattern for what this rank opens: tcp://host:*, ipc://dir/prefix, inproc://prefix
   std::string advertise;      // host by which others reach its tcp addresses; empty: as bound
   std::vector<moe_shape> models;

@@ -1,5 +1,7 @@
 #include <fmt/core.h>
 
+#include <cstdlib>
+
 #include "gpu/cuda/runtime_impl.hpp"
 #include "messages/log.hpp"
 
@@ -18,7 +20,10 @@ void log_failure(cudaError_t code, const char* what) noexcept {
 
 status stand_on(int ordinal) { return check(cudaSetDevice(ordinal), "choosing a GPU"); }
 
+// A waiting kernel of one rank must not stand before another rank's work in one hardware queue; the driver reads this
+// when the process first uses it.
 result<int> device_count() {
+  ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   int count = 0;
   if (auto ok = check(cudaGetDeviceCount(&count), "looking for GPUs"); !ok) return fail(ok.error());
   return count;

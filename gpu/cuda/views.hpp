@@ -56,7 +56,8 @@ struct step_view {
   std::uint32_t rank_of[max_members];      // by position among the routing image's seats
   routing_view routing;
   member_view at[max_members];             // by rank
-  const volatile std::uint32_t* stop;      // host-mapped: non-zero ends every wait
+  const volatile std::uint32_t* stop;      // host-mapped: non-zero ends every wait; only waits read it, it is far away
+  std::uint32_t failed;                    // set by a kernel that met a fault: no more answers are given in this step
 };
 
 // Why a step is no good; in host-mapped memory, written by kernels.

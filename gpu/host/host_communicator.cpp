@@ -119,6 +119,11 @@ status host_communicator::broken() {
   return {};
 }
 
+status host_communicator::alive() {
+  receive_all();
+  return broken();
+}
+
 status host_communicator::give_up_alone(error why) {
   if (!failed_) failed_ = std::move(why);
   return fail(*failed_);

@@ -62,6 +62,8 @@ class host_communicator final : public communicator {
   // Waits for one frame of `kind` from each wanted rank and moves them to out[rank].
   status collect(frame_kind kind, model_index model, std::uint32_t layer, const mask& wanted,
                  std::vector<zmq::message_t>& out);
+  // Takes in what has arrived, without waiting: the error of a member that gave up, of an abort, or of this side.
+  status alive();
   // Tells every peer that this rank gives up, and gives up.
   status give_up(error why);
   // The warm run of connect(): every collective once, with data that is checked. Until `deadline`.

@@ -25,11 +25,16 @@ class host_routing final : public routing_table {
   // as evenly as a golden-ratio sequence does it; every step starts elsewhere.
   target draw(std::uint32_t layer, std::uint32_t expert, step_t step, std::uint64_t n) const noexcept;
 
- private:
+  // As it lies in memory: the copies of (layer, expert) are copies()[first()[layer * experts + expert]] and on, up to
+  // the next one's first.
   struct copy {
     target where;
     std::uint64_t below = 0;  // drawn when the point is under this; the last copy takes the rest
   };
+  const std::vector<std::size_t>& first() const noexcept { return first_; }
+  const std::vector<copy>& copies() const noexcept { return copies_; }
+
+ private:
   host_routing(placement table, std::uint32_t experts);
   status fill();
 

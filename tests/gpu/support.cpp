@@ -164,11 +164,12 @@ cluster::cluster(const model_data& model, options o) : cluster(std::vector<model
 
 cluster::cluster(std::vector<model_data> models, options o)
     : context_(std::make_unique<context_holder>()), models_(std::move(models)), options_(std::move(o)) {
-  backend_ = load_backend("host").value();
+  backend_ = options_.make_backend ? options_.make_backend() : load_backend("host").value();
   device_options d;
   d.bind = options_.bind;
   d.link_context = context();
   d.limits.collective_timeout = options_.timeout;
+  d.limits.max_batch_tokens = options_.max_batch_tokens;
   for (const auto& m : models_) {
     d.models.push_back(m.shape);
     d.limits.models.push_back(

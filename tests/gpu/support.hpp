@@ -1,4 +1,4 @@
-// Models with random weights, random placements, and ranks in threads, for the tests of the host backend.
+// Models with random weights, random placements, and ranks in threads, for the tests of any backend.
 #pragma once
 
 #include <chrono>
@@ -41,6 +41,8 @@ class cluster {
     std::uint32_t slots_per_layer = 0;  // 0: as many as experts
     std::uint32_t spare_pages = 2;
     std::chrono::milliseconds timeout{20'000};
+    std::function<std::unique_ptr<backend>()> make_backend;  // none: the host's
+    std::uint32_t max_batch_tokens = 256;
   };
   cluster(const model_data& model, options o);
   cluster(std::vector<model_data> models, options o);

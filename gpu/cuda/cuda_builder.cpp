@@ -1,0 +1,157 @@
+#include "gpu/cuda/cuda_builder_impl.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "gpu/cuda/kernels_impl.hpp"
+#include "gpu/cuda/patience_impl.hpp"
+
+namespace ballast::gpu::cuda {
+
+result<std::shared_ptr<stop_word>> stop_word::make() {
+  auto word = memory::make(memory_kind::pinned, 64, "a stop word");
+  if (!word) return fail(word.error());
+  auto made = std::make_shared<stop_word>();
+  made->memory_ = std::move(*word);
+  *made->memory_.as<std::uint32_t>() = 0;
+  return made;
+}
+
+result<std::unique_ptr<cuda_builder>> cuda_builder::make(int ordinal, host::host_builder& links,
+                                                         exchange_memory& exchange) {
+  std::unique_ptr<cuda_builder> made(new cuda_builder(ordinal, links, exchange));
+  auto proving = stream::make(true);
+  if (!proving) return fail(proving.error());
+  auto done = event::make();
+  if (!done) return fail(done.error());
+  auto step = memory::make(memory_kind::pinned, sizeof(step_view), "builder");
+  if (!step) return fail(step.error());
+  auto mismatches = memory::make(memory_kind::pinned, 64, "builder");
+  if (!mismatches) return fail(mismatches.error());
+  made->stream_ = std::move(*proving);
+  made->event_ = std::move(*done);
+  made->step_ = std::move(*step);
+  made->mismatches_ = std::move(*mismatches);
+  return made;
+}
+
+result<std::string> cuda_builder::open(epoch_t epoch) {
+  auto links = links_.open(epoch);
+  if (!links) return fail(links.error());
+  half made;
+  auto stop = stop_word::make();
+  auto lane = stop ? exchange_.take() : result<std::uint32_t>(fail(stop.error()));
+  if (!lane) {
+    links_.cancel(epoch);
+    return fail(lane.error());
+  }
+  made.lane = *lane;
+  made.stop = std::move(*stop);
+  const std::lock_guard lock(mutex_);
+  halves_.emplace(epoch, std::move(made));
+  return *links + "\n" + exchange_.half(*lane).encode();
+}
+
+void cuda_builder::forget(epoch_t epoch) noexcept {
+  const std::lock_guard lock(mutex_);
+  halves_.erase(epoch);
+}
+
+void cuda_builder::cancel(epoch_t epoch) noexcept {
+  links_.cancel(epoch);
+  const std::lock_guard lock(mutex_);
+  const auto it = halves_.find(epoch);
+  if (it == halves_.end()) return;
+  it->second.stop->raise();
+  if (it->second.connecting) return;  // connect() will clear up
+  exchange_.give_back(it->second.lane);
+  halves_.erase(it);
+}
+
+result<std::unique_ptr<communicator>> cuda_builder::connect(epoch_t epoch, seat_id self,
+                                                            const std::vector<member>& members,
+                                                            std::chrono::milliseconds deadline) {
+  const auto until = host::clock::now() + deadline;
+  half mine;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = halves_.find(epoch);
+    if (it == halves_.end())
+      return fail(errc::aborted, fmt::format("epoch {} is not open here: it was cancelled, or never opened", epoch));
+    if (it->second.connecting) return fail(errc::conflict, fmt::format("epoch {} is being connected already", epoch));
+    it->second.connecting = true;
+    mine = it->second;
+  }
+  auto made = join(epoch, self, members, mine, until);
+  if (!made) exchange_.give_back(mine.lane);
+  forget(epoch);
+  return made;
+}
+
+result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id self,
+                                                         const std::vector<member>& members, const half& mine,
+                                                         host::clock::time_point until) {
+  if (members.size() > exchange_.shape().members) {
+    links_.cancel(epoch);
+    return fail(errc::does_not_fit, fmt::format("epoch {} has {} members; this rank exchanges with at most {}; start the "
+                                                "agents with more max_members",
+                                                epoch, members.size(), exchange_.shape().members));
+  }
+  auto links_only = members;
+  std::vector<exchange_half> halves;
+  for (auto& m : links_only) {
+    const auto cut = m.contribution.find('\n');
+    auto theirs = exchange_half::decode(cut == std::string::npos ? "" : m.contribution.substr(cut + 1));
+    if (!theirs) {
+      links_.cancel(epoch);
+      return fail(theirs.error().code, fmt::format("epoch {}: seat {}: {}", epoch, index_of(m.seat), theirs.error().text));
+    }
+    halves.push_back(*theirs);
+    m.contribution.resize(cut);
+  }
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - host::clock::now());
+  auto links = links_.connect(epoch, self, links_only, left);
+  if (!links) return fail(links.error());
+  cuda_communicator::parts parts;
+  parts.links.reset(static_cast<host::host_communicator*>(links->release()));
+  parts.exchange = &exchange_;
+  parts.lane = mine.lane;
+  parts.stop = mine.stop;
+  if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
+  auto joined = map_members(halves, parts);
+  if (joined) joined = prove(parts, until);
+  if (!joined)  // the others are told, so that none waits for a member that will not come
+    return fail(parts.links->give_up({joined.error().code, fmt::format("epoch {}: {}", epoch, joined.error().text)}).error());
+  return std::make_unique<cuda_communicator>(std::move(parts));
+}
+
+status cuda_builder::map_members(const std::vector<exchange_half>& halves, cuda_communicator::parts& parts) {
+  for (const auto& theirs : halves) {
+    auto mapped = exchange_.map(theirs);
+    if (!mapped) return fail(mapped.error());
+    parts.views.push_back(exchange_memory::view((*mapped)->base(), exchange_.shape(), theirs.lane));
+    parts.peers.push_back(std::move(*mapped));
+  }
+  return {};
+}
+
+status cuda_builder::prove(const cuda_communicator::parts& parts, host::clock::time_point until) {
+  constexpr std::uint32_t values = 64;
+  auto& step = *step_.as<step_view>();
+  step = {};
+  step.step = parts.links->epoch();
+  step.rank = parts.links->rank();
+  step.members = static_cast<std::uint32_t>(parts.views.size());
+  step.stop = parts.stop->view();
+  std::copy(parts.views.begin(), parts.views.end(), step.at);
+  auto& mismatches = *mismatches_.as<std::uint32_t>();
+  mismatches = 0;
+  if (auto ok = check(prove_exchange(&step, values, &mismatches, stream_.get()), "proving the exchange"); !ok) return ok;
+  if (auto ok = event_.record(stream_); !ok) return ok;
+  if (auto ok = wait_for(event_, *parts.links, *parts.stop, until); !ok) return ok;
+  if (mismatches == 0) return {};
+  return fail(errc::corrupt, fmt::format("{} values arrived changed from the memory of a peer", mismatches));
+}
+
+}  // namespace ballast::gpu::cuda

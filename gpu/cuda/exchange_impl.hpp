@@ -1,0 +1,94 @@
+// The memory through which ranks pass rows and answers: each rank's own, written by its peers straight over NVLink or
+// within the GPU. A lane serves one communicator; as a standby one is built beside the active one and a third may follow
+// before the first is gone, there are three.
+#pragma once
+
+#include <array>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "gpu/cuda/runtime_impl.hpp"
+#include "gpu/cuda/views.hpp"
+#include "gpu/model_shape.hpp"
+
+namespace ballast::gpu::cuda {
+
+// Sizes that all members of a communicator must share: their kernels write into each other's memory by them.
+struct exchange_shape {
+  std::uint32_t members = 8;      // most
+  std::uint32_t max_tokens = 0;   // of a rank
+  std::uint32_t row_bytes = 0;    // of the widest model
+  std::uint32_t top_k = 0;        // of the model with most
+  std::uint64_t answer_bytes = 0; // of one rank's tokens, of the model with most
+  bool operator==(const exchange_shape&) const = default;
+
+  std::size_t picks_offset() const noexcept;
+  std::size_t answers_offset() const noexcept;
+  std::size_t flags_offset() const noexcept;
+  std::size_t lane_bytes() const noexcept;
+};
+exchange_shape shape_exchange(const std::vector<moe_shape>& models, std::uint32_t max_tokens, std::uint32_t members);
+
+// What a rank tells the others about its lane, as text.
+struct exchange_half {
+  std::array<std::uint64_t, 2> process{};  // drawn once by each process
+  std::int32_t ordinal = 0;
+  std::uint32_t lane = 0;
+  std::uint64_t base = 0;                  // address within the process
+  cudaIpcMemHandle_t handle{};             // the same memory for other processes of the host
+  exchange_shape shape;
+
+  std::string encode() const;
+  static result<exchange_half> decode(const std::string& text);  // errc::malformed
+};
+const std::array<std::uint64_t, 2>& this_process();
+
+// Another rank's exchange memory as this process reaches it; unmapped when the last communicator lets go of it.
+class mapping {
+ public:
+  mapping(std::byte* base, bool foreign) : base_(base), foreign_(foreign) {}
+  ~mapping();
+  mapping(const mapping&) = delete;
+  mapping& operator=(const mapping&) = delete;
+  std::byte* base() const noexcept { return base_; }
+
+ private:
+  std::byte* base_;
+  bool foreign_;
+};
+
+// Threads: any; map() may take 20 to 34 ms for a peer's first mapping.
+class exchange_memory {
+ public:
+  static constexpr std::uint32_t lanes = 3;
+  static result<std::unique_ptr<exchange_memory>> make(int ordinal, const exchange_shape& shape);
+
+  // A lane with no signal in it. Errors: does_not_fit (all are in use).
+  result<std::uint32_t> take();
+  void give_back(std::uint32_t lane);
+  exchange_half half(std::uint32_t lane) const;
+  const exchange_shape& shape() const noexcept { return shape_; }
+
+  // Errors: unavailable (no peer access, another host), does_not_fit (other sizes).
+  result<std::shared_ptr<mapping>> map(const exchange_half& peer);
+  static member_view view(std::byte* base, const exchange_shape& shape, std::uint32_t lane) noexcept;
+
+ private:
+  exchange_memory(int ordinal, const exchange_shape& shape) : ordinal_(ordinal), shape_(shape) {}
+
+  const int ordinal_;
+  const exchange_shape shape_;
+  memory memory_;
+  cudaIpcMemHandle_t handle_{};
+  stream stream_;
+  std::mutex mutex_;
+  std::array<bool, lanes> taken_{};
+  std::map<std::pair<std::array<std::uint64_t, 2>, std::uint64_t>, std::weak_ptr<mapping>> mappings_;
+};
+
+// Lets kernels and copies of the current GPU reach the memory of `other`. Errors: unavailable.
+status reach(int ordinal, int other);
+
+}  // namespace ballast::gpu::cuda

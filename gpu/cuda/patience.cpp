@@ -1,0 +1,32 @@
+#include "gpu/cuda/patience_impl.hpp"
+
+#include <fmt/core.h>
+
+namespace ballast::gpu::cuda {
+
+status wait_for(const event& done, host::host_communicator& links, stop_word& stop, host::clock::time_point until,
+                fault_view* fault) {
+  constexpr auto look_around = std::chrono::microseconds(500);
+  auto next_look = host::clock::now() + look_around;
+  status outcome;
+  for (;;) {
+    auto passed = done.passed();
+    if (!passed) return fail(passed.error());  // the GPU itself has failed: nothing more will pass
+    if (*passed) break;
+    const auto now = host::clock::now();
+    if (now < next_look) continue;
+    next_look = now + look_around;
+    if (!outcome) continue;
+    outcome = links.alive();
+    if (outcome && now >= until)
+      outcome = fail(errc::timed_out, fmt::format("epoch {} step {}: the GPUs of the members did not finish in time",
+                                                  links.epoch(), links.step()));
+    const bool faulty = fault != nullptr && std::atomic_ref(fault->kind).load() != fault_none;
+    if (!outcome || faulty) stop.raise();
+  }
+  if (outcome && stop.raised() && (fault == nullptr || fault->kind == fault_stopped))
+    outcome = fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));
+  return outcome;
+}
+
+}  // namespace ballast::gpu::cuda

@@ -1,0 +1,150 @@
+// What rebalancing and switching cost a running decode step on two GPUs: a quarter of all slots changes places while both
+// ranks step, paced and not; standby communicators are built beside the steps and switched to.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <numeric>
+#include <string>
+
+#include "tests/gpu/cuda_rebalance.hpp"
+
+namespace ballast::gpu::bench {
+namespace {
+
+constexpr std::uint32_t tokens = 64, slots_per_layer = 72, warm_steps = 20, quiet_steps = 300, for_ever = 1u << 30;
+
+bool good(const status& s, const char* what) {
+  if (!s) fmt::print(stderr, "{}: {}\n", what, s.error().text);
+  return s.has_value();
+}
+
+struct live {
+  std::unique_ptr<rig> ranks;
+  placement table;
+  free_slots free;
+};
+
+result<live> make_live(std::uint64_t gbps, std::uint32_t spare) {
+  rig_options o;
+  o.slots_per_layer = slots_per_layer;
+  o.spare_pages = spare;
+  o.pull_bytes_per_s = gbps * 1'000'000'000;
+  live l;
+  auto made = rig::make(o);
+  if (!made) return fail(made.error());
+  l.ranks = std::move(*made);
+  l.table = l.ranks->even_placement(2 * slots_per_layer - o.shape.experts);
+  if (auto ok = l.ranks->load(l.table); !ok) return fail(ok.error());
+  if (auto ok = l.ranks->connect(1); !ok) return fail(ok.error());
+  l.free.assign(2, std::vector<std::vector<std::uint32_t>>(o.shape.layers));
+  for (auto& rank : l.free)
+    for (auto& layer : rank)
+      for (auto s = slots_per_layer; s < slots_per_layer + spare; ++s) layer.push_back(s);
+  return l;
+}
+
+status verify_pages(live& l) {
+  for (std::uint32_t layer = 0; layer < l.table.layers.size(); ++layer)
+    for (std::uint32_t e = 0; e < l.table.layers[layer].size(); ++e)
+      for (const auto& replica : l.table.layers[layer][e]) {
+        auto& device = l.ranks->at(index_of(replica.seat));
+        const auto held = device.slots(0).at(layer, replica.slot);
+        if (!held.used || held.expert != e)
+          return fail(errc::corrupt, fmt::format("layer {} expert {} is not in its slot", layer, e));
+        if (auto ok = device.pages(0).verify(held.page); !ok) return ok;
+      }
+  return {};
+}
+
+bool idle_rebalance(live& l, std::uint32_t waves) {
+  rebalance moving(*l.ranks, l.table, l.free, {.waves_in_flight = waves});
+  moving.start();
+  moving.settle();
+  if (!good(moving.outcome(), "idle rebalance") || !good(verify_pages(l), "idle rebalance")) return false;
+  const auto gb = static_cast<double>(moving.bytes()) / 1e9;
+  fmt::print("rebalance idle waves_in_flight={} ms={:.1f} GB_per_direction={:.2f} GBps={:.1f}\n", waves, moving.milliseconds(),
+             gb, gb / moving.milliseconds() * 1000);
+  return true;
+}
+
+bool live_rebalance(live& l, std::uint64_t gbps, std::uint32_t waves) {
+  const auto warm = l.ranks->run(warm_steps, tokens);
+  const auto quiet = l.ranks->run(quiet_steps, tokens);
+  if (!warm || !quiet) return good(fail(quiet.error()), "quiet steps");
+  rebalance moving(*l.ranks, l.table, l.free, {.waves_in_flight = waves});
+  moving.start();
+  const auto ran = l.ranks->run(
+      for_ever, tokens, [&](std::uint32_t r, std::uint32_t) { return moving.at_boundary(r); },
+      [&] { return moving.finished(); });
+  if (!ran) return good(fail(ran.error()), "steps during a rebalance");
+  const auto& during = *ran;
+  if (!good(moving.outcome(), "live rebalance") || !good(verify_pages(l), "live rebalance")) return false;
+  const auto quiet50 = percentile(*quiet, 0.5), quiet99 = percentile(*quiet, 0.99);
+  const auto gb = static_cast<double>(moving.bytes()) / 1e9;
+  const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
+  const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
+  fmt::print(
+      "rebalance live gbps={} waves_in_flight={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} quiet_p99={:.3f} "
+      "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
+      gbps, waves, moving.milliseconds(), gb, during.size(), quiet50, quiet99, during50, during99, during99 / quiet99,
+      growth / gb);
+  return true;
+}
+
+bool switches(live& l, std::uint32_t times) {
+  std::vector<double> pauses, building, build_ms;
+  const auto quiet = l.ranks->run(quiet_steps, tokens);
+  if (!quiet) return good(fail(quiet.error()), "quiet steps");
+  std::vector<std::unique_ptr<communicator>> standby, old(2);
+  for (std::uint32_t i = 0; i < times; ++i) {
+    std::atomic<bool> built{false};
+    status outcome;
+    std::thread builder([&] {
+      for (auto& gone : old) gone.reset();
+      const auto begun = bench_clock::now();
+      outcome = l.ranks->connect(2 + i, standby);
+      build_ms.push_back(milliseconds_since(begun));
+      built = true;
+    });
+    const auto during = l.ranks->run(for_ever, tokens, {}, [&] { return built.load(); });
+    builder.join();
+    if (!during || !good(outcome, "standby")) return false;
+    building.insert(building.end(), during->begin(), during->end());
+    constexpr std::uint32_t agreed = 4;
+    auto around = l.ranks->run(8, tokens, [&](std::uint32_t r, std::uint32_t step) -> status {
+      if (step == agreed) old[r] = l.ranks->exchange_comm(r, std::move(standby[r]));
+      return {};
+    });
+    if (!around) return good(fail(around.error()), "steps around a switch");
+    const auto first_on_new = (*around)[agreed];
+    around->erase(around->begin() + agreed);
+    pauses.push_back((first_on_new - percentile(*around, 0.5)) * 1000);
+  }
+  const auto usual = percentile(*quiet, 0.5);
+  fmt::print("switch times={} quiet_p50={:.3f} building_p50={:.3f} ratio={:.3f} building_max={:.3f} build_ms_p50={:.1f} "
+             "pause_us_p50={:.0f} pause_us_max={:.0f}\n",
+             times, usual, percentile(building, 0.5), percentile(building, 0.5) / usual, percentile(building, 1.0),
+             percentile(build_ms, 0.5), percentile(pauses, 0.5), percentile(pauses, 1.0));
+  return true;
+}
+
+int run_all() {
+  for (const std::uint64_t gbps : {std::uint64_t{0}, std::uint64_t{100}, std::uint64_t{50}}) {
+    auto l = make_live(gbps, 144);
+    if (!l) return good(fail(l.error()), "rig"), 1;
+    if (gbps == 0)
+      for (const auto waves : {2u, 2u, 4u, 4u})
+        if (!idle_rebalance(*l, waves)) return 1;
+    for (int repeat = 0; repeat < 3; ++repeat)
+      if (!live_rebalance(*l, gbps, 4)) return 1;
+    if (gbps == 0 && !switches(*l, 20)) return 1;
+    std::fflush(stdout);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace ballast::gpu::bench
+
+int main() { return ballast::gpu::bench::run_all(); }

@@ -1,0 +1,156 @@
+#include "tests/gpu/cuda_rebalance.hpp"
+
+#include <algorithm>
+
+namespace ballast::gpu::bench {
+
+rebalance::rebalance(rig& r, placement& table, free_slots& free, rebalance_options o)
+    : rig_(r), table_(table), free_(free), options_(o) {}
+
+rebalance::~rebalance() {
+  for (auto& t : movers_) t.join();
+}
+
+void rebalance::start() {
+  begun_ = bench_clock::now();
+  for (std::uint32_t r = 0; r < rig_.ranks(); ++r) movers_.emplace_back([this, r] { move(r); });
+}
+
+bool rebalance::finished() const {
+  const std::lock_guard lock(mutex_);
+  return done_ || failed_;
+}
+
+status rebalance::outcome() const {
+  const std::lock_guard lock(mutex_);
+  return failed_ ? status(fail(*failed_)) : status{};
+}
+
+bool rebalance::all(const wave& w, progress least) const {
+  return std::ranges::all_of(w.at, [&](progress p) { return p >= least; });
+}
+
+status rebalance::at_boundary(std::uint32_t rank) {
+  const std::lock_guard lock(mutex_);
+  for (auto& w : waves_) advance(w, rank);
+  const auto before = waves_.size();
+  std::erase_if(waves_, [&](const wave& w) { return all(w, progress::reclaimed); });
+  if (waves_.empty() && planned_ == rig_.options().shape.layers && !done_) {
+    took_ = milliseconds_since(begun_);
+    done_ = true;
+  }
+  if (waves_.size() != before) changed_.notify_all();
+  return {};
+}
+
+void rebalance::settle() {
+  while (!finished()) {
+    for (std::uint32_t r = 0; r < rig_.ranks(); ++r) (void)at_boundary(r);
+    std::unique_lock lock(mutex_);
+    if (!done_ && !failed_) changed_.wait_for(lock, std::chrono::microseconds(50));
+  }
+}
+
+void rebalance::advance(wave& w, std::uint32_t rank) {
+  auto& at = w.at[rank];
+  if (at == progress::staged && all(w, progress::staged)) {
+    for (const auto& a : w.arrivals[rank]) rig_.at(rank).slots(0).set(a.layer, a.slot, a.page, a.expert);
+    at = progress::entered;
+  }
+  if (at == progress::entered && all(w, progress::entered)) {
+    rig_.use(rank, w.routing[rank]);
+    at = progress::routed;
+  } else if (at == progress::routed && all(w, progress::routed)) {
+    reclaim(w, rank);  // a boundary later: this rank has no step by the old table under way, nor has any other
+    at = progress::reclaimed;
+  }
+}
+
+void rebalance::reclaim(wave& w, std::uint32_t rank) {
+  auto& slots = rig_.at(rank).slots(0);
+  for (const auto& [layer, slot] : w.departures[rank]) {
+    const auto held = slots.at(layer, slot);
+    slots.clear(layer, slot);
+    rig_.at(rank).pages(0).give_back(held.page);
+    free_[rank][layer].push_back(slot);
+  }
+}
+
+// The first experts of a layer that have one replica, as many on each rank, change places.
+void rebalance::plan(wave& w) {
+  const auto ranks = rig_.ranks();
+  w.departures.resize(ranks);
+  w.arrivals.resize(ranks);
+  w.routing.resize(ranks);
+  w.at.assign(ranks, progress::fetching);
+  for (auto layer = w.first; layer < w.last; ++layer) {
+    std::vector<std::uint32_t> sent(ranks, 0);
+    for (std::uint32_t e = 0; e < table_.layers[layer].size(); ++e) {
+      auto& replicas = table_.layers[layer][e];
+      if (replicas.size() != 1) continue;
+      const auto from = index_of(replicas[0].seat), to = (from + 1) % ranks;
+      if (sent[from] == options_.per_layer || free_[to][layer].empty()) continue;
+      ++sent[from];
+      const auto slot = free_[to][layer].back();
+      free_[to][layer].pop_back();
+      w.departures[from].emplace_back(layer, replicas[0].slot);
+      w.arrivals[to].push_back({layer, e, slot, 0});
+      replicas = {{rig::seat(to), slot, 1.0}};
+    }
+  }
+  ++table_.version;
+  w.table = table_;
+}
+
+status rebalance::fetch(wave& w, std::uint32_t rank) {
+  auto& device = rig_.at(rank);
+  std::vector<pull_item> items;
+  for (auto& a : w.arrivals[rank]) {
+    const auto page = device.pages(0).take();
+    if (!page) return fail(page.error());
+    a.page = *page;
+    items.push_back({0, {a.layer, a.expert}, a.page});
+  }
+  const auto& source = rig_.at((rank + 1) % rig_.ranks()).transport().address();
+  for (const auto& got : device.transport().pull_many(source, items, std::chrono::seconds(20))) {
+    if (!got) return fail(got.error());
+    bytes_ += *got;
+  }
+  auto routing = device.make_routing(w.table);
+  if (!routing) return fail(routing.error());
+  w.routing[rank] = std::move(*routing);
+  return {};
+}
+
+// The wave that begins with layer `first`, planned by whoever comes first; null: something failed.
+rebalance::wave* rebalance::next_wave(std::uint32_t first) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return failed_ || planned_ > first || waves_.size() < options_.waves_in_flight; });
+  if (failed_) return nullptr;
+  if (planned_ <= first) {
+    auto& made = waves_.emplace_back();
+    made.first = first;
+    made.last = std::min(rig_.options().shape.layers, first + options_.wave_layers);
+    plan(made);
+    planned_ = made.last;
+    changed_.notify_all();
+  }
+  return &*std::ranges::find(waves_, first, &wave::first);
+}
+
+void rebalance::move(std::uint32_t rank) {
+  for (std::uint32_t first = 0; first < rig_.options().shape.layers; first += options_.wave_layers) {
+    auto* w = next_wave(first);
+    if (w == nullptr) return;
+    const auto fetched = fetch(*w, rank);
+    const std::lock_guard lock(mutex_);
+    if (!fetched)
+      failed_ = fetched.error();
+    else
+      w->at[rank] = progress::staged;
+    changed_.notify_all();
+    if (failed_) return;
+  }
+}
+
+}  // namespace ballast::gpu::bench

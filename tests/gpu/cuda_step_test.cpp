@@ -1,0 +1,289 @@
+// Steps of the cuda backend: close to the host's, and the same bits wherever the experts are.
+#include <gmock/gmock.h>
+
+#include <numeric>
+
+#include "tests/gpu/cuda_support.hpp"
+
+namespace ballast::gpu::test {
+namespace {
+
+using ::testing::HasSubstr;
+using batches = std::vector<std::vector<std::vector<float>>>;
+
+moe_shape wide_shape(dtype type = dtype::bf16) {
+  auto s = small_shape(type);
+  s.layers = 3;
+  s.experts = 16;
+  s.top_k = 4;
+  s.hidden = 256;
+  s.intermediate = 168;
+  s.shared_intermediate = 0;
+  s.scale_block = 32;
+  return s;
+}
+
+moe_shape deepseek_shape() {
+  auto s = wide_shape(dtype::f8_e4m3);
+  s.groups = 4;
+  s.top_groups = 2;
+  s.score = scoring::sigmoid;
+  s.router_bias = true;
+  s.routed_scale = 2.5f;
+  s.shared_intermediate = 48;
+  s.scale_block = 64;
+  return s;
+}
+
+struct named_shape {
+  const char* name;
+  moe_shape shape;
+};
+std::vector<named_shape> shapes() {
+  auto odd = wide_shape();
+  odd.hidden = 200;
+  odd.intermediate = 72;
+  odd.top_k = 1;
+  odd.renormalise = false;
+  return {{"bf16", wide_shape()}, {"f8", wide_shape(dtype::f8_e4m3)}, {"deepseek", deepseek_shape()}, {"odd", odd}};
+}
+
+cluster::options on_gpu(std::uint32_t ranks, std::uint32_t slots = 0, std::uint32_t spare = 2) {
+  return {.bind = "inproc://test",
+          .ranks = ranks,
+          .slots_per_layer = slots,
+          .spare_pages = spare,
+          .timeout = std::chrono::milliseconds(5000),
+          .make_backend = &cuda::make_cuda_backend,
+          .max_batch_tokens = 100};
+}
+
+class cuda_shapes : public ::testing::TestWithParam<named_shape> {};
+
+// One layer at a time: over several, a token whose k-th and next expert score alike may be routed otherwise by a rounding.
+TEST_P(cuda_shapes, answers_are_those_of_the_host_to_within_a_hundredth) {
+  BALLAST_NEEDS_GPU();
+  auto shape = GetParam().shape;
+  shape.layers = 1;
+  const auto model = make_model(shape, 5);
+  cluster c(model, on_gpu(1));
+  ASSERT_TRUE(c.connect(1));
+  const auto loaded = c.load(random_placement(shape, c.seats(), shape.experts, 0, 1));
+  ASSERT_TRUE(loaded) << loaded.error().text;
+  for (step_t step = 1; step <= 6; ++step) {
+    const std::uint32_t tokens[] = {1, 7, 16, 33, 64, 100};
+    batches hidden{{make_hidden(shape, tokens[step - 1], step)}};
+    const auto wanted = reference(model, hidden[0][0]);
+    for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
+    EXPECT_LT(relative_error(hidden[0][0], wanted, shape.hidden), 1e-2) << tokens[step - 1] << " tokens";
+  }
+}
+
+// The answers of one rank that holds everything, token by token.
+std::vector<float> alone(cluster& one, const moe_shape& shape, step_t step, const std::vector<float>& hidden) {
+  std::vector<float> all;
+  for (std::size_t at = 0; at < hidden.size(); at += shape.hidden) {
+    batches row{{std::vector<float>(hidden.begin() + static_cast<std::ptrdiff_t>(at),
+                                    hidden.begin() + static_cast<std::ptrdiff_t>(at + shape.hidden))}};
+    for (const auto& s : one.step(step++, row)) EXPECT_TRUE(s) << s.error().text;
+    all.insert(all.end(), row[0][0].begin(), row[0][0].end());
+  }
+  return all;
+}
+
+TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_token) {
+  BALLAST_NEEDS_GPU();
+  const auto shape = GetParam().shape;
+  const auto model = make_model(shape, 1);
+  cluster one(model, on_gpu(1));
+  ASSERT_TRUE(one.connect(1));
+  ASSERT_TRUE(one.load(random_placement(shape, one.seats(), shape.experts, 0, 1)));
+  step_t step_alone = 1;
+  for (const std::uint32_t ranks : {2u, 3u, 5u}) {
+    cluster c(model, on_gpu(ranks, 16));
+    const auto connected = c.connect(ranks);
+    ASSERT_TRUE(connected) << connected.error().text;
+    std::mt19937_64 random(ranks);
+    for (step_t step = 1; step <= 4; ++step) {
+      ASSERT_TRUE(c.load(random_placement(shape, c.seats(), 16, step % 2 == 0 ? 10 : 0, step)));
+      batches hidden(ranks);
+      for (std::uint32_t r = 0; r < ranks; ++r)
+        hidden[r].push_back(make_hidden(shape, step == 3 && r != 0 ? 0 : random() % (step == 4 ? 90 : 20), random()));
+      const auto before = hidden;
+      for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
+      for (std::uint32_t r = 0; r < ranks; ++r) {
+        EXPECT_TRUE(same_bits(hidden[r][0], alone(one, shape, step_alone, before[r][0]))) << ranks << " ranks, rank " << r;
+        step_alone += before[r][0].size() / shape.hidden;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(all, cuda_shapes, ::testing::ValuesIn(shapes()), [](const auto& i) { return i.param.name; });
+
+struct cuda_steps : ::testing::Test {
+  moe_shape shape = wide_shape();
+  model_data model = make_model(shape, 3);
+  std::unique_ptr<cluster> c;
+  placement table;
+  void SetUp() override {
+    BALLAST_NEEDS_GPU();
+    c = std::make_unique<cluster>(model, on_gpu(3, 16));
+    table = random_placement(shape, c->seats(), 16, 8, 9);
+    ASSERT_TRUE(c->connect(1));
+    ASSERT_TRUE(c->load(table));
+  }
+  batches make(std::uint32_t tokens, std::uint64_t seed) const {
+    batches all(3);
+    for (std::uint32_t r = 0; r < 3; ++r) all[r].push_back(make_hidden(shape, tokens, seed * 100 + r));
+    return all;
+  }
+  std::pair<std::uint32_t, std::uint32_t> place_of(std::uint32_t layer, std::uint32_t expert) const {
+    const auto& r = table.layers[layer][expert][0];
+    return {(index_of(r.seat) - 10) / 3, r.slot};
+  }
+};
+
+TEST_F(cuda_steps, tokens_are_counted_where_they_were_computed) {
+  auto hidden = make(16, 1);
+  for (step_t step = 1; step <= 4; ++step)
+    for (const auto& s : c->step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
+  for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
+    std::uint64_t total = 0;
+    for (std::uint32_t r = 0; r < 3; ++r) {
+      const auto& slots = c->counts(r).tokens.at(layer);
+      total = std::accumulate(slots.begin(), slots.end(), total);
+      for (std::uint32_t slot = 0; slot < slots.size(); ++slot)
+        if (!c->at(r).slots(0).at(layer, slot).used) {
+          EXPECT_EQ(slots[slot], 0u);
+        }
+    }
+    EXPECT_EQ(total, 4u * 3 * 16 * shape.top_k);
+  }
+}
+
+TEST_F(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
+  const auto [rank, slot] = place_of(1, 5);
+  auto& slots = c->at(rank).slots(0);
+  const auto other = place_of(1, 6);
+  if (other.first != rank) {
+    auto& pool = c->at(rank).pages(0);
+    const auto page = pool.take().value();
+    ASSERT_TRUE(pool.write(page, model.bundles[1][6]));
+    ASSERT_TRUE(pool.seal(page, {1, 6}, std::nullopt));
+    slots.set(1, slot, page, 6);
+  } else {
+    slots.set(1, slot, slots.at(1, other.second).page, 6);
+  }
+  auto hidden = make(40, 2);
+  const auto before = hidden;
+  const auto results = c->step(1, hidden);
+  for (std::uint32_t r = 0; r < 3; ++r) {
+    ASSERT_FALSE(results[r]);
+    EXPECT_EQ(results[r].error().code, errc::corrupt) << results[r].error().text;
+    EXPECT_THAT(results[r].error().text, HasSubstr("expert 5 to slot " + std::to_string(slot) + ", which holds expert 6"));
+    EXPECT_EQ(hidden[r], before[r]);
+  }
+}
+
+TEST_F(cuda_steps, an_empty_slot_is_corrupt) {
+  const auto [rank, slot] = place_of(1, 2);
+  c->at(rank).slots(0).clear(1, slot);
+  auto hidden = make(40, 2);
+  for (const auto& s : c->step(1, hidden)) {
+    ASSERT_FALSE(s);
+    EXPECT_EQ(s.error().code, errc::corrupt);
+    EXPECT_THAT(s.error().text, HasSubstr("which holds nothing"));
+  }
+}
+
+TEST_F(cuda_steps, a_slot_whose_page_holds_another_expert_is_corrupt) {
+  const auto [rank, slot] = place_of(0, 5);
+  auto& pool = c->at(rank).pages(0);
+  const auto page = pool.take().value();
+  ASSERT_TRUE(pool.write(page, model.bundles[0][6]));
+  ASSERT_TRUE(pool.seal(page, {0, 6}, std::nullopt));
+  c->at(rank).slots(0).set(0, slot, page, 5);
+  auto hidden = make(40, 2);
+  for (const auto& s : c->step(1, hidden)) {
+    ASSERT_FALSE(s);
+    EXPECT_EQ(s.error().code, errc::corrupt);
+  }
+}
+
+TEST_F(cuda_steps, a_member_that_stays_away_from_a_step_is_not_waited_for_for_ever) {
+  auto options = on_gpu(3, 16);
+  options.timeout = std::chrono::milliseconds(200);
+  cluster d(model, options);
+  ASSERT_TRUE(d.connect(1));
+  ASSERT_TRUE(d.load(table));
+  auto hidden = make(8, 4);
+  const auto results = d.everywhere([&](std::uint32_t r) -> status {
+    if (r != 1) return d.step_rank(r, 1, hidden[r]);
+    std::vector<step_header> seen(3);  // it says that it has tokens, and is gone
+    step_header mine{.step = 1, .ready_epoch = 0, .tokens = {8}, .versions = {}, .flags = 0};
+    return d.comm(r).exchange_headers(mine, seen);
+  });
+  for (const std::uint32_t r : {0u, 2u}) {
+    ASSERT_FALSE(results[r]);
+    EXPECT_EQ(results[r].error().code, errc::timed_out) << results[r].error().text;
+  }
+}
+
+TEST_F(cuda_steps, abort_ends_a_step_that_waits_for_a_member_and_a_new_epoch_steps_on) {
+  auto hidden = make(8, 4);
+  const auto before = hidden;
+  const auto results = c->everywhere([&](std::uint32_t r) -> status {
+    if (r == 0) return c->step_rank(r, 1, hidden[r]);
+    std::vector<step_header> seen(3);
+    step_header mine{.step = 1, .ready_epoch = 0, .tokens = {8}, .versions = {}, .flags = 0};
+    auto ok = c->comm(r).exchange_headers(mine, seen);
+    if (r == 1) c->comm(0).abort();
+    return ok;
+  });
+  ASSERT_FALSE(results[0]);
+  EXPECT_EQ(results[0].error().code, errc::aborted);
+  EXPECT_EQ(hidden, before);
+  const auto connected = c->connect(2);
+  ASSERT_TRUE(connected) << connected.error().text;
+  for (const auto& s : c->step(2, hidden)) EXPECT_TRUE(s) << s.error().text;
+}
+
+TEST_F(cuda_steps, epochs_follow_each_other_in_three_lanes) {
+  auto hidden = make(8, 4);
+  for (epoch_t epoch = 2; epoch < 12; ++epoch) {
+    const auto connected = c->connect(epoch);
+    ASSERT_TRUE(connected) << connected.error().text;
+    for (const auto& s : c->step(epoch, hidden)) ASSERT_TRUE(s) << s.error().text;
+  }
+}
+
+TEST(cuda_models, several_models_step_together) {
+  BALLAST_NEEDS_GPU();
+  auto draft = wide_shape(dtype::f8_e4m3);
+  draft.layers = 1;
+  draft.hidden = 128;
+  const std::vector<model_data> models{make_model(wide_shape(), 1), make_model(draft, 2)};
+  cluster one(models, on_gpu(1)), c(models, on_gpu(2));
+  for (auto* each : {&one, &c}) {
+    ASSERT_TRUE(each->connect(1));
+    for (model_index m = 0; m < 2; ++m)
+      ASSERT_TRUE(each->load(random_placement(models[m].shape, each->seats(), 16, each == &c ? 4 : 0, 1, m)));
+  }
+  for (step_t step = 1; step <= 8; ++step) {
+    batches hidden(2);
+    for (std::uint32_t r = 0; r < 2; ++r)
+      for (model_index m = 0; m < 2; ++m)
+        hidden[r].push_back(make_hidden(models[m].shape, static_cast<std::uint32_t>((step + r * 2 + m) % 4), step * 10 + r));
+    const auto before = hidden;
+    for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
+    for (std::uint32_t r = 0; r < 2; ++r) {
+      batches same{before[r]};
+      for (const auto& s : one.step(step * 2 + r, same)) ASSERT_TRUE(s) << s.error().text;
+      for (model_index m = 0; m < 2; ++m) EXPECT_TRUE(same_bits(hidden[r][m], same[0][m])) << "step " << step;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ballast::gpu::test
