@@ -76,6 +76,8 @@ status agent::impl::open_ranks() {
   forward_loop::settings loop_settings{{}, config.max_batch_tokens, 8};
   gpu::device_options options;
   options.bind = config.data;
+  options.first_gpu = config.first_gpu;
+  options.limits.max_members = config.max_members;
   options.limits.max_batch_tokens = config.max_batch_tokens;
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);
   options.link_context = context.native();

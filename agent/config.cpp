@@ -27,6 +27,8 @@ result<agent_config> read_agent_config(const std::string& path) {
   c.advertise = a.get("advertise", c.advertise);
   c.data = a.get("data", c.data);
   c.backend = a.get("backend", c.backend);
+  c.first_gpu = static_cast<std::uint32_t>(a.get("first_gpu", std::uint64_t{0}, 0, 64));
+  c.max_members = static_cast<std::uint32_t>(a.get("max_members", std::uint64_t{8}, 1, 64));
   c.ranks = static_cast<std::uint32_t>(a.get("ranks", std::uint64_t{1}, 1, 64));
   c.max_batch_tokens = static_cast<std::uint32_t>(a.get("max_batch_tokens", std::uint64_t{256}, 1, 1u << 20));
   c.session_bytes = a.get("session_mib", std::uint64_t{64}, 1, 1u << 20) << 20;

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
 
 #include "gpu/device.hpp"
@@ -25,7 +26,9 @@ result<std::unique_ptr<backend>> load_backend(const std::string& name) {
     return fail(errc::not_found,
                 fmt::format("backend `{}`: a name has 1 to 32 of a-z, 0-9 and _; built in: host", name));
   std::error_code failed;
-  const auto folder = std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
+  const char* named = std::getenv("BALLAST_BACKENDS");
+  const auto folder = named != nullptr ? std::filesystem::path(named)
+                                       : std::filesystem::read_symlink("/proc/self/exe", failed).parent_path();
   const auto file = folder / fmt::format("libballast_{}.so", name);
   if (failed || !std::filesystem::exists(file, failed))
     return fail(errc::not_found, fmt::format("backend `{}`: there is no {}; built in: host", name, file.string()));

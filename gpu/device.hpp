@@ -80,7 +80,8 @@ class backend {
   virtual result<std::unique_ptr<device>> make_device(const device_options& options) = 0;
 };
 
-// "host"; others are loaded from shared objects named libballast_<name>.so beside the program. Errors: not_found.
+// "host"; others are loaded from shared objects named libballast_<name>.so beside the program, or in the folder that the
+// environment variable BALLAST_BACKENDS names. Errors: not_found.
 result<std::unique_ptr<backend>> load_backend(const std::string& name);
 
 }  // namespace ballast::gpu

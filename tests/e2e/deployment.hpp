@@ -53,6 +53,8 @@ class deployment : public testing::Test {
     c.coordinator = "inproc://gateway-" + name_;
     c.front_end = fmt::format("inproc://front-{}-{}", name_, number);
     c.data = fmt::format("inproc://data-{}-{}", name_, number);
+    c.backend = test_backend();
+    c.first_gpu = static_cast<std::uint32_t>(number);
     c.models = models_;
     c.capacity.assign(models_.size(), {8, 4});
     return c;
