@@ -78,6 +78,7 @@ status agent::impl::open_ranks() {
   options.bind = config.data;
   options.limits.max_batch_tokens = config.max_batch_tokens;
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);
+  options.limits.pull_bytes_per_s = static_cast<std::uint64_t>(config.transfer_gbps * 1e9);
   options.link_context = context.native();
   for (model_index m = 0; m < models.size(); ++m) {
     auto capacity = m < config.capacity.size() ? config.capacity[m] : model_capacity{};
