@@ -36,7 +36,8 @@ __device__ std::uint64_t sum_rest(const std::byte* page, std::size_t bytes) {
   return mix_lane(bytes / 16, lane[0], lane[1]);
 }
 
-__global__ void __launch_bounds__(threads) sum_parts(const checksum_batch pages, std::size_t bytes, std::uint64_t* parts) {
+__global__ void __launch_bounds__(threads)
+    sum_parts(const checksum_batch pages, std::size_t bytes, std::uint64_t* parts) {
   const std::byte* page = pages.at[blockIdx.y];
   std::uint64_t sum = sum_lanes(reinterpret_cast<const uint4*>(page), bytes / 16);
   if (bytes % 16 != 0 && blockIdx.x == 0 && threadIdx.x == 0) sum += sum_rest(page, bytes);

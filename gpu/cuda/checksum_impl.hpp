@@ -1,5 +1,6 @@
 // The backend's checksum of bytes: 64 bits, the same from the GPU and from the host. Every 16-byte lane is mixed with
-// its position, and the lanes are added mod 2^64, so that any order of adding gives the same sum. C++17, for kernels too.
+// its position, and the lanes are added mod 2^64, so that any order of adding gives the same sum. C++17, for kernels
+// too.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -20,8 +20,7 @@ constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to -
 cuda_page_pool::cuda_page_pool(int ordinal, std::size_t page_size, std::uint32_t pages)
     : ordinal_(ordinal), page_bytes_(page_size), stride_(round_up(page_size, page_alignment)), book_(pages) {}
 
-result<std::unique_ptr<cuda_page_pool>> cuda_page_pool::make(int ordinal, std::size_t page_bytes,
-                                                             std::uint32_t pages) {
+result<std::unique_ptr<cuda_page_pool>> cuda_page_pool::make(int ordinal, std::size_t page_bytes, std::uint32_t pages) {
   if (page_bytes == 0) return fail(errc::invalid_argument, "a pool of pages without bytes");
   if (auto ok = stand_on(ordinal); !ok) return fail(ok.error());
   std::unique_ptr<cuda_page_pool> made(new cuda_page_pool(ordinal, page_bytes, pages));

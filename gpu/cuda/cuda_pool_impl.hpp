@@ -10,10 +10,10 @@
 namespace ballast::gpu::cuda {
 
 // One allocation, made at start; pages begin at multiples of stride() (page_bytes rounded up to 256).
-// Threads: any. write, read, seal and verify wait for copies and checksums of their own, on streams of the pool's own with
-// the lowest priority, never for the forward. Checksums are checksum_of() of this folder, computed by the GPU. A reader
-// pins its page (page_book); take() waits while every spare page is pinned: no longer than a read, or a peer's lease.
-// Errors beside the interface's: io (the GPU's).
+// Threads: any. write, read, seal and verify wait for copies and checksums of their own, on streams of the pool's own
+// with the lowest priority, never for the forward. Checksums are checksum_of() of this folder, computed by the GPU. A
+// reader pins its page (page_book); take() waits while every spare page is pinned: no longer than a read, or a peer's
+// lease. Errors beside the interface's: io (the GPU's).
 class cuda_page_pool final : public page_pool {
  public:
   static result<std::unique_ptr<cuda_page_pool>> make(int ordinal, std::size_t page_bytes, std::uint32_t pages);
@@ -38,7 +38,8 @@ class cuda_page_pool final : public page_pool {
   // Copies a piece of the page that holds `key`, if its checksum is the one named. Errors: not_found, invalid_argument.
   status read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const;
   std::optional<std::uint64_t> checksum_of_key(page_key key) const { return book_.checksum_of(key); }
-  // Keeps the page that holds `key` in place for a peer that copies from it; gone before the pool is. Errors: not_found.
+  // Keeps the page that holds `key` in place for a peer that copies from it; gone before the pool is. Errors:
+  // not_found.
   result<page_book::pin> hold(page_key key) const { return book_.hold(key, std::nullopt); }
 
   int ordinal() const noexcept { return ordinal_; }

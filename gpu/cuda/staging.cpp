@@ -1,7 +1,7 @@
-#include "gpu/cuda/staging_impl.hpp"
-
 #include <algorithm>
 #include <cstring>
+
+#include "gpu/cuda/staging_impl.hpp"
 
 namespace ballast::gpu::cuda {
 

@@ -10,8 +10,8 @@
 
 namespace ballast::gpu::cuda {
 
-// Threads: any, one at a time: who comes meanwhile waits. The calling thread stands on the GPU. Both functions return when
-// the bytes have arrived, also after an error.
+// Threads: any, one at a time: who comes meanwhile waits. The calling thread stands on the GPU. Both functions return
+// when the bytes have arrived, also after an error.
 class staging {
  public:
   static result<staging> make(std::size_t chunk_bytes);  // on the GPU that the thread stands on

@@ -32,10 +32,10 @@ void request_server::serve() {
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
   says_.begin();
-  while (!stopping_ || says_.busy()) {
+  while (!stopping_ || !says_.wind_up()) {
     read_all();
     const auto due = says_.tick(clock::now());
-    if (!stopping_ || says_.busy()) wait(socket_.socket, ZMQ_POLLIN, stop_bell_, due);
+    if (!stopping_ || !says_.wind_up()) wait(socket_.socket, ZMQ_POLLIN, stop_bell_, due);
   }
 }
 
@@ -53,7 +53,7 @@ void request_server::read_all() {
     // rules.
     if (reply && (try_send(socket_.socket, peer, true) != sent::yes || try_send(socket_.socket, *reply) != sent::yes))
       ++undelivered_;
-    if (stopping_ && !says_.busy()) return;
+    if (stopping_ && says_.wind_up()) return;
   }
 }
 

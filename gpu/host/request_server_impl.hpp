@@ -19,8 +19,8 @@ class answerer {
   virtual std::optional<zmq::message_t> answer(const zmq::message_t& request) = 0;
   // Does what is due, and says when it wants to be called again (none: with the next request).
   virtual std::optional<clock::time_point> tick(clock::time_point) { return std::nullopt; }
-  // Asked once the server is to stop: whether it must still serve.
-  virtual bool busy() const { return false; }
+  // Called once the server is to stop, until it says true: nothing new is begun, and what must be ended has been.
+  virtual bool wind_up() { return true; }
 };
 
 // Threads: start, address and destruction by the owner; counters by any. `says` must outlive it.
@@ -28,7 +28,7 @@ class request_server {
  public:
   static result<std::unique_ptr<request_server>> start(zmq::context_t& context, const address_pattern& pattern,
                                                        answerer& says);
-  ~request_server();  // when the answerer is no longer busy
+  ~request_server();  // when the answerer has wound up
   const std::string& address() const noexcept { return address_; }
   std::uint64_t undelivered() const noexcept { return undelivered_; }  // replies to pullers that had gone or were full
 
