@@ -80,6 +80,7 @@ status agent::impl::open_ranks() {
   options.limits.max_members = config.max_members;
   options.limits.max_batch_tokens = config.max_batch_tokens;
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);
+  options.limits.pull_bytes_per_s = static_cast<std::uint64_t>(config.transfer_gbps * 1e9);
   options.link_context = context.native();
   for (model_index m = 0; m < models.size(); ++m) {
     auto capacity = m < config.capacity.size() ? config.capacity[m] : model_capacity{};

@@ -33,6 +33,7 @@ result<agent_config> read_agent_config(const std::string& path) {
   c.max_batch_tokens = static_cast<std::uint32_t>(a.get("max_batch_tokens", std::uint64_t{256}, 1, 1u << 20));
   c.session_bytes = a.get("session_mib", std::uint64_t{64}, 1, 1u << 20) << 20;
   c.collective_timeout_ms = static_cast<std::uint32_t>(a.get("collective_timeout_ms", std::uint64_t{10'000}, 100, 600'000));
+  c.transfer_gbps = a.get("transfer_gbps", 100.0, 0.0, 10'000.0);
   model_capacity each;
   each.slots_per_layer = static_cast<std::uint32_t>(a.get("slots_per_layer", std::uint64_t{0}, 0, 1u << 16));
   each.spare_pages = static_cast<std::uint32_t>(a.get("spare_pages", std::uint64_t{8}, 1, 1u << 16));

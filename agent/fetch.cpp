@@ -6,14 +6,28 @@
 namespace ballast {
 namespace {
 
-// From the nearest source that has it; from the checkpoint if there is none, or if every source fails.
-result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page) {
+bool given_up(const rank_unit& unit, const fetch_job& job) { return unit.fetch_generation != job.generation; }
+
+// A page for every item before the first byte moves: a job that does not fit costs nothing.
+status take_pages(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes) {
+  for (const auto& item : job.items) {
+    if (item.model >= unit.models->size())
+      return fail(errc::not_found, fmt::format("stage: no model {} on this seat", item.model));
+    const auto page = unit.device->pages(item.model).take();
+    if (!page) return fail(page.error());
+    writes.push_back({{item.model, item.layer, item.slot}, item.expert, *page});
+  }
+  return {};
+}
+
+// From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
+result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried) {
   const gpu::page_key key{item.layer, item.expert};
-  for (const auto& source : item.sources) {
-    auto pulled = unit.device->transport().pull(source.address, item.model, key, page, unit.deadline);
+  for (auto source = item.sources.begin() + static_cast<std::ptrdiff_t>(untried); source != item.sources.end(); ++source) {
+    auto pulled = unit.device->transport().pull(source->address, item.model, key, page, unit.deadline);
     if (pulled) return pulled;
     if (pulled.error().code == errc::aborted) return pulled;
-    log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source.seat), pulled.error().text);
+    log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source->seat), pulled.error().text);
   }
   auto& pool = unit.device->pages(item.model);
   std::vector<std::byte> bundle(pool.page_bytes());
@@ -23,28 +37,61 @@ result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::pa
   return std::uint64_t{0};
 }
 
+// What the nearest source of a group's items brought; empty where the group has none.
+gpu::pull_results pull_group(rank_unit& unit, std::span<const stage_item> items, std::span<const slot_write> writes) {
+  if (items.front().sources.empty()) return {};
+  const auto& source = items.front().sources.front();
+  std::vector<gpu::pull_item> wanted;
+  for (std::size_t i = 0; i < items.size(); ++i)
+    wanted.push_back({items[i].model, {items[i].layer, items[i].expert}, writes[i].page});
+  auto pulled = unit.device->transport().pull_many(source.address, wanted, unit.deadline);
+  std::string told;  // a source that has gone fails every item with the same words
+  for (std::size_t i = 0; i < pulled.size(); ++i) {
+    if (pulled[i] || pulled[i].error().code == errc::aborted || pulled[i].error().text == told) continue;
+    told = pulled[i].error().text;
+    log::warn("layer {} expert {} from seat {}: {}", items[i].layer, items[i].expert, index_of(source.seat), told);
+  }
+  return pulled;
+}
+
+// Items that name the same source first, together; those that failed, one by one.
+status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_item> items,
+                   std::span<const slot_write> writes, std::uint64_t& bytes) {
+  if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+  const auto pulled = pull_group(unit, items, writes);
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (i < pulled.size() && pulled[i]) {
+      bytes += *pulled[i];
+      continue;
+    }
+    if (i < pulled.size() && pulled[i].error().code == errc::aborted) return fail(pulled[i].error());
+    if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+    const auto fetched = fetch_one(unit, items[i], writes[i].page, pulled.empty() ? 0 : 1);
+    if (!fetched) return fail(fetched.error());
+    bytes += *fetched;
+  }
+  return {};
+}
+
+std::size_t end_of_group(const std::vector<stage_item>& items, std::size_t first) {
+  const auto address = [&](std::size_t i) { return items[i].sources.empty() ? std::string() : items[i].sources[0].address; };
+  auto end = first + 1;
+  while (end < items.size() && address(end) == address(first)) ++end;
+  return end;
+}
+
 }  // namespace
 
 fetch_result fetch_bundles(rank_unit& unit, const fetch_job& job) {
   fetch_result out;
   out.sequence = job.sequence;
-  for (const auto& item : job.items) {
-    if (unit.fetch_generation != job.generation) out.outcome = fail(errc::aborted, "staging was given up");
-    if (out.outcome && item.model >= unit.models->size())
-      out.outcome = fail(errc::not_found, fmt::format("stage: no model {} on this seat", item.model));
-    if (!out.outcome) break;
-    const auto page = unit.device->pages(item.model).take();
-    if (!page) {
-      out.outcome = fail(page.error());
-      break;
-    }
-    out.writes.push_back({{item.model, item.layer, item.slot}, item.expert, *page});
-    const auto fetched = fetch_one(unit, item, *page);
-    if (!fetched) {
-      out.outcome = fail(fetched.error());
-      break;
-    }
-    out.bytes += *fetched;
+  if (given_up(unit, job)) out.outcome = fail(errc::aborted, "staging was given up");
+  if (out.outcome) out.outcome = take_pages(unit, job, out.writes);
+  for (std::size_t first = 0; out.outcome && first < job.items.size();) {
+    const auto count = end_of_group(job.items, first) - first;
+    out.outcome = fetch_group(unit, job, std::span(job.items).subspan(first, count),
+                              std::span<const slot_write>(out.writes).subspan(first, count), out.bytes);
+    first += count;
   }
   if (!out.outcome) {
     for (const auto& w : out.writes) unit.device->pages(w.where.model).give_back(w.page);

@@ -23,8 +23,9 @@ struct page_key {
 };
 
 // A rank's pages for one model: one allocation, made at start, of `layers * slots_per_layer + spare_pages` pages.
-// Threads: every function may be called from any thread; none waits for the device. Page contents are written only by
-// write() and by a weight transport, and only while the page is `filling`.
+// Threads: every function may be called from any thread; none waits for the forward's work. Page contents are written only
+// by write() and by a weight transport, and only while the page is `filling`.
+// Checksums are the backend's own hash of 64 bits, the same on all ranks of a backend.
 // Life of a page: spare -> filling (take) -> resident (seal: contents verified, checksum kept) -> spare (give_back).
 class page_pool {
  public:
@@ -41,7 +42,7 @@ class page_pool {
   virtual status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) = 0;
   // Resident page that holds `key`, if any.
   virtual std::optional<page_index> find(page_key key) const = 0;
-  virtual std::uint64_t checksum(page_index page) const = 0;         // of a resident page (XXH3-64 of its bytes)
+  virtual std::uint64_t checksum(page_index page) const = 0;         // of a resident page
   virtual status verify(page_index page) const = 0;                  // contents still match the checksum
   virtual result<std::size_t> read(page_index page, std::span<std::byte> out) const = 0;  // copies a resident page out
   // Page is spare again. The caller has made sure that no table names it.

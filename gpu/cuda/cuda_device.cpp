@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <zmq.hpp>
 
 #include "gpu/cuda/cuda_backend.hpp"
 #include "gpu/cuda/cuda_builder_impl.hpp"
@@ -16,7 +15,7 @@ class cuda_device final : public device {
  public:
   static result<std::unique_ptr<device>> make(const device_options& options);
 
-  page_pool& pages(model_index model) override { return *stores_.at(model)->pool; }
+  page_pool& pages(model_index model) override { return stores_.at(model)->pool(); }
   slot_table& slots(model_index model) override { return *models_.at(model).slots; }
   weight_transport& transport() override { return *transport_; }
   communicator_builder& builder() override { return *builder_; }
@@ -43,7 +42,7 @@ class cuda_device final : public device {
   const int ordinal_;
   std::uint32_t max_batch_tokens_ = 0;
   std::unique_ptr<zmq::context_t> own_context_;  // only when the process lends none
-  std::vector<std::unique_ptr<cuda_model_store>> stores_;
+  cuda_model_stores stores_;
   std::vector<model_state> models_;
   std::unique_ptr<exchange_memory> exchange_;
   std::unique_ptr<host::host_builder> links_;
@@ -113,8 +112,8 @@ status cuda_device::add_model(const moe_shape& shape, const model_capacity& capa
   auto pool = cuda_page_pool::make(ordinal_, expert_layout(shape).bytes,
                                    shape.layers * capacity.slots_per_layer + capacity.spare_pages);
   if (!pool) return fail(pool.error());
-  stores_.push_back(std::make_unique<cuda_model_store>(shape, std::move(*pool)));
-  auto slots = cuda_slot_table::make(shape.layers, slot_entries(capacity), *stores_.back()->pool);
+  stores_.push_back(std::make_unique<cuda_model_store>(std::move(*pool), dense_layout(shape).bytes * shape.layers));
+  auto slots = cuda_slot_table::make(shape.layers, slot_entries(capacity), stores_.back()->pool());
   if (!slots) return fail(slots.error());
   auto dense = dense_weights::make(shape);
   if (!dense) return fail(dense.error());
@@ -154,7 +153,7 @@ status cuda_device::open_links(const device_options& o) {
   auto builder = cuda_builder::make(ordinal_, *links_, *exchange_);
   if (!builder) return fail(builder.error());
   builder_ = std::move(*builder);
-  auto transport = cuda_transport::open(context, pattern, stores_, ordinal_, o.limits.pull_bytes_per_s);
+  auto transport = cuda_transport::open(context, pattern, stores_, {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s});
   if (!transport) return fail(transport.error());
   transport_ = std::move(*transport);
   return {};
@@ -164,15 +163,14 @@ status cuda_device::set_dense(model_index model, std::vector<std::byte> weights)
   if (model >= models_.size())
     return fail(errc::invalid_argument, fmt::format("dense weights of model {} of {}", model, models_.size()));
   auto& m = models_[model];
-  const auto wanted = dense_layout(m.shape).bytes * m.shape.layers;
+  const auto wanted = stores_[model]->dense_bytes();
   if (weights.size() != wanted)
     return fail(errc::invalid_argument, fmt::format("{} bytes are not the dense weights of {} layers of model {}, which have {}",
                                                     weights.size(), m.shape.layers, model, wanted));
   if (auto ok = stand_on(ordinal_); !ok) return ok;
   if (auto ok = m.dense->load(weights); !ok) return ok;
   if (auto ok = forward_->prepare(model); !ok) return ok;
-  stores_[model]->set_dense(std::move(weights));
-  return {};
+  return stores_[model]->set_dense(std::move(weights));
 }
 
 result<std::shared_ptr<const routing_table>> cuda_device::make_routing(const placement& table) const {

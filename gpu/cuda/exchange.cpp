@@ -1,11 +1,9 @@
 #include "gpu/cuda/exchange_impl.hpp"
 
 #include <fmt/core.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
-#include <random>
 
 namespace ballast::gpu::cuda {
 namespace {
@@ -15,7 +13,7 @@ constexpr std::size_t align(std::size_t n) noexcept { return (n + 255) / 256 * 2
 // What travels: the half as it lies in memory, in hexadecimal. Both ends run the same program on the same kind of host.
 struct wire {
   char magic[8] = {'B', 'L', 'C', 'U', 'D', 'A', '0', '1'};
-  std::uint64_t process[2] = {};
+  process_name process;
   std::uint64_t base = 0, answer_bytes = 0;
   std::int32_t ordinal = 0;
   std::uint32_t lane = 0, members = 0, max_tokens = 0, row_bytes = 0, top_k = 0;
@@ -47,18 +45,9 @@ exchange_shape shape_exchange(const std::vector<moe_shape>& models, std::uint32_
   return s;
 }
 
-const std::array<std::uint64_t, 2>& this_process() {
-  static const auto drawn = [] {
-    std::random_device device;
-    const auto word = [&] { return std::uint64_t{device()} << 32 | device(); };
-    return std::array<std::uint64_t, 2>{word(), word()};
-  }();
-  return drawn;
-}
-
 std::string exchange_half::encode() const {
   wire w;
-  std::copy(process.begin(), process.end(), w.process);
+  w.process = process;
   w.base = base;
   w.answer_bytes = shape.answer_bytes;
   w.ordinal = ordinal;
@@ -88,7 +77,7 @@ result<exchange_half> exchange_half::decode(const std::string& text) {
   }
   std::memcpy(&w, bytes.data(), sizeof w);
   if (std::memcmp(w.magic, wire{}.magic, sizeof w.magic) != 0 || w.lane >= exchange_memory::lanes) return bad();
-  return exchange_half{{w.process[0], w.process[1]},
+  return exchange_half{w.process,
                        w.ordinal,
                        w.lane,
                        w.base,
@@ -140,19 +129,6 @@ exchange_half exchange_memory::half(std::uint32_t lane) const {
   return {this_process(), ordinal_, lane, reinterpret_cast<std::uint64_t>(memory_.data()), handle_, shape_};
 }
 
-status reach(int ordinal, int other) {
-  if (ordinal == other) return {};
-  int can = 0;
-  if (auto ok = check(cudaDeviceCanAccessPeer(&can, ordinal, other), "asking for peer access"); !ok) return ok;
-  if (can == 0) return fail(errc::unavailable, fmt::format("GPU {} cannot reach the memory of GPU {}", ordinal, other));
-  const auto code = cudaDeviceEnablePeerAccess(other, 0);
-  if (code == cudaErrorPeerAccessAlreadyEnabled) {
-    (void)cudaGetLastError();
-    return {};
-  }
-  return check(code, "enabling peer access");
-}
-
 result<std::shared_ptr<mapping>> exchange_memory::map(const exchange_half& peer) {
   if (!(peer.shape == shape_))
     return fail(errc::does_not_fit,
@@ -161,12 +137,15 @@ result<std::shared_ptr<mapping>> exchange_memory::map(const exchange_half& peer)
                             peer.shape.max_tokens, peer.shape.members, peer.shape.row_bytes, shape_.max_tokens,
                             shape_.members, shape_.row_bytes));
   if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
-  if (peer.process == this_process()) {
+  const auto self = this_process();
+  if (peer.process.same_process(self)) {
     if (auto ok = reach(ordinal_, peer.ordinal); !ok) return fail(ok.error());
     return std::make_shared<mapping>(reinterpret_cast<std::byte*>(peer.base), false);
   }
+  if (!peer.process.same_host(self))
+    return fail(errc::unavailable, "a member is on another host: its memory cannot be mapped");
   const std::lock_guard lock(mutex_);
-  auto& known = mappings_[{peer.process, peer.base}];
+  auto& known = mappings_[{peer.process.process, peer.process.pid, peer.base}];
   if (auto alive = known.lock()) return alive;
   void* at = nullptr;
   const auto code = cudaIpcOpenMemHandle(&at, peer.handle, cudaIpcMemLazyEnablePeerAccess);

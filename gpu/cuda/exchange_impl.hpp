@@ -8,8 +8,9 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <tuple>
 
-#include "gpu/cuda/runtime_impl.hpp"
+#include "gpu/cuda/peers_impl.hpp"
 #include "gpu/cuda/views.hpp"
 #include "gpu/model_shape.hpp"
 
@@ -33,7 +34,7 @@ exchange_shape shape_exchange(const std::vector<moe_shape>& models, std::uint32_
 
 // What a rank tells the others about its lane, as text.
 struct exchange_half {
-  std::array<std::uint64_t, 2> process{};  // drawn once by each process
+  process_name process;
   std::int32_t ordinal = 0;
   std::uint32_t lane = 0;
   std::uint64_t base = 0;                  // address within the process
@@ -43,8 +44,6 @@ struct exchange_half {
   std::string encode() const;
   static result<exchange_half> decode(const std::string& text);  // errc::malformed
 };
-const std::array<std::uint64_t, 2>& this_process();
-
 // Another rank's exchange memory as this process reaches it; unmapped when the last communicator lets go of it.
 class mapping {
  public:
@@ -85,10 +84,7 @@ class exchange_memory {
   stream stream_;
   std::mutex mutex_;
   std::array<bool, lanes> taken_{};
-  std::map<std::pair<std::array<std::uint64_t, 2>, std::uint64_t>, std::weak_ptr<mapping>> mappings_;
+  std::map<std::tuple<std::uint64_t, std::uint32_t, std::uint64_t>, std::weak_ptr<mapping>> mappings_;  // process, base
 };
-
-// Lets kernels and copies of the current GPU reach the memory of `other`. Errors: unavailable.
-status reach(int ordinal, int other);
 
 }  // namespace ballast::gpu::cuda

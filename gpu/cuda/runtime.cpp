@@ -57,6 +57,15 @@ result<event> event::make(bool timed) {
   return made;
 }
 
+result<event> event::make_blocking() {
+  event made;
+  const auto code = cudaEventCreateWithFlags(&made.handle_, cudaEventDisableTiming | cudaEventBlockingSync);
+  if (auto ok = check(code, "making an event"); !ok) return fail(ok.error());
+  return made;
+}
+
+status event::wait() const { return check(cudaEventSynchronize(handle_), "waiting for an event"); }
+
 event& event::operator=(event&& other) noexcept {
   std::swap(handle_, other.handle_);
   return *this;

@@ -39,6 +39,7 @@ class stream {
 class event {
  public:
   static result<event> make(bool timed = false);
+  static result<event> make_blocking();  // wait() gives the processor away
   event() = default;
   event(event&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
   event& operator=(event&& other) noexcept;
@@ -46,6 +47,7 @@ class event {
   cudaEvent_t get() const noexcept { return handle_; }
   status record(const stream& on) const;
   result<bool> passed() const;  // never waits
+  status wait() const;          // at once if it was never recorded
 
  private:
   cudaEvent_t handle_ = nullptr;

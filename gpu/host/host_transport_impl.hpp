@@ -1,11 +1,11 @@
-// Pulls pages and dense weights from other ranks' page servers.
+// Pulls pages and dense weights from other ranks' page servers, and serves this rank's.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <mutex>
 
-#include "gpu/host/page_server_impl.hpp"
+#include "gpu/host/model_state.hpp"
+#include "gpu/host/piece_answerer_impl.hpp"
+#include "gpu/host/piece_puller_impl.hpp"
 #include "gpu/transport.hpp"
 
 namespace ballast::gpu::host {
@@ -17,32 +17,23 @@ class host_transport final : public weight_transport {
   const std::string& address() const noexcept override { return server_->address(); }
   result<std::uint64_t> pull(const std::string& source, model_index model, page_key key, page_index page,
                              std::chrono::milliseconds deadline) override;
+  pull_results pull_many(const std::string& source, std::span<const pull_item> items,
+                         std::chrono::milliseconds deadline) override;  // a cancel between two items ends it
   result<std::vector<std::byte>> pull_dense(const std::string& source, model_index model,
                                             std::chrono::milliseconds deadline) override;
-  void cancel() noexcept override;
-  const page_server& server() const noexcept { return *server_; }
+  void cancel() noexcept override { stop_.cancel(); }
 
  private:
-  struct session;
-  using sink = std::function<status(std::size_t offset, std::span<const std::byte>)>;
-
   host_transport(zmq::context_t& context, model_states& models, std::uint64_t bytes_per_s)
-      : context_(context), models_(models), bytes_per_s_(bytes_per_s) {}
-  // Brings `wanted` bytes piece by piece into `put`; their checksum, as the source keeps it.
-  result<std::uint64_t> bring(const std::string& source, pull_request what, std::size_t wanted, const sink& put,
-                              std::chrono::milliseconds deadline);
-  result<std::uint64_t> bring_pieces(session& s, std::size_t wanted, const sink& put);
-  status next_reply(session& s, zmq::message_t& reply);
-  bool ask(session& s, std::uint64_t offset, std::uint32_t length);
+      : models_(models), speed_(bytes_per_s), puller_(context, stop_, speed_), answerer_(served(models)) {}
+  result<std::uint64_t> pull_one(const std::string& source, const pull_item& item, std::chrono::milliseconds deadline);
 
-  zmq::context_t& context_;
   model_states& models_;
-  const std::uint64_t bytes_per_s_;
-  std::unique_ptr<page_server> server_;
-  bell cancel_bell_;
-  std::mutex mutex_;
-  bool under_way_ = false, cancelled_ = false;  // guarded by mutex_
-  std::uint64_t next_id_ = 1;
+  cancellation stop_;
+  pace speed_;
+  piece_puller puller_;
+  piece_answerer answerer_;
+  std::unique_ptr<request_server> server_;  // uses the answerer: it goes first
 };
 
 }  // namespace ballast::gpu::host

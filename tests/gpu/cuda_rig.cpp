@@ -163,7 +163,7 @@ result<bool> rig::step(std::uint32_t rank, std::uint32_t tokens, bool last) {
   step_header mine;
   mine.step = next_step_[rank]++;
   mine.tokens[0] = tokens;
-  mine.flags = last ? header_hold : 0;
+  if (last) mine.flags = header_hold;
   std::vector<step_header> all(ranks());
   if (auto ok = comm(rank).exchange_headers(mine, all); !ok) return fail(ok.error());
   if (auto ok = at(rank).run_step(0, mine.step, hidden_[rank], *routing_[rank], comm(rank), counts_[rank]); !ok)

@@ -1,10 +1,8 @@
 #include <fmt/core.h>
-#include <pthread.h>
-#include <signal.h>
 
 #include <cstring>
 
-#include "gpu/host/page_server_impl.hpp"
+#include "gpu/host/piece_answerer_impl.hpp"
 
 namespace ballast::gpu::host {
 namespace {
@@ -20,6 +18,10 @@ zmq::message_t make_reply(const pull_request& request, std::uint64_t total, std:
   return reply;
 }
 
+std::byte* body(zmq::message_t& reply) { return static_cast<std::byte*>(reply.data()) + sizeof(pull_reply); }
+
+}  // namespace
+
 zmq::message_t make_refusal(std::uint64_t id, const error& why) {
   pull_reply head;
   head.id = id;
@@ -31,68 +33,18 @@ zmq::message_t make_refusal(std::uint64_t id, const error& why) {
   return reply;
 }
 
-std::byte* body(zmq::message_t& reply) { return static_cast<std::byte*>(reply.data()) + sizeof(pull_reply); }
-
-}  // namespace
-
-result<std::unique_ptr<page_server>> page_server::start(zmq::context_t& context, const address_pattern& pattern,
-                                                        const model_states& models) {
-  auto socket = open_bound(context, zmq::socket_type::router, pattern, "w", {.queue = 64, .frame = 4096});
-  if (!socket) return fail(socket.error());
-  try {
-    socket->socket.set(zmq::sockopt::router_mandatory, true);
-    return std::unique_ptr<page_server>(new page_server(std::move(*socket), models));
-  } catch (const std::exception& e) {
-    return fail(errc::io, fmt::format("cannot start the page server: {}", e.what()));
-  }
-}
-
-page_server::page_server(bound_socket socket, const model_states& models)
-    : socket_(std::move(socket)), address_(socket_.address), models_(models), thread_([this] { serve(); }) {}
-
-page_server::~page_server() {
-  stopping_ = true;
-  stop_bell_.ring();
-  thread_.join();
-}
-
-void page_server::serve() {
-  sigset_t all;
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  zmq::message_t peer, request, rest;
-  while (!stopping_) {
-    while (!stopping_ && try_receive(socket_.socket, peer)) {
-      bool whole = peer.more() && try_receive(socket_.socket, request);
-      for (bool more = whole && request.more(); more; more = rest.more()) {
-        whole = false;
-        if (!try_receive(socket_.socket, rest)) break;
-      }
-      if (!whole) request.rebuild();
-      answer(std::move(peer), request);
-    }
-    if (!stopping_) wait(socket_.socket, ZMQ_POLLIN, stop_bell_, std::nullopt);
-  }
-}
-
-void page_server::answer(zmq::message_t peer, const zmq::message_t& message) {
+std::optional<zmq::message_t> piece_answerer::answer(const zmq::message_t& message) {
   pull_request request;
-  zmq::message_t reply;
   if (message.size() == sizeof request) std::memcpy(&request, message.data(), sizeof request);
   if (message.size() != sizeof request || request.magic != pull_request{}.magic) {
     ++malformed_;
-    reply = make_refusal(0, {errc::malformed, "not a request for a page or for dense weights"});
-  } else if (auto made = reply_to(request); made) {
-    reply = std::move(*made);
-  } else {
-    reply = make_refusal(request.id, made.error());
+    return make_refusal(0, {errc::malformed, "not a request for a page or for dense weights"});
   }
-  // The queue to one puller holds more than its window: a full one means that it has gone or does not keep to the
-  // rules.
-  if (try_send(socket_.socket, peer, true) != sent::yes || try_send(socket_.socket, reply) != sent::yes) ++undelivered_;
+  auto made = reply_to(request);
+  return made ? std::move(*made) : make_refusal(request.id, made.error());
 }
 
-result<zmq::message_t> page_server::reply_to(const pull_request& request) const {
+result<zmq::message_t> piece_answerer::reply_to(const pull_request& request) const {
   if (request.model >= models_.size())
     return fail(errc::not_found, fmt::format("model {}: this rank serves {} models", request.model, models_.size()));
   if (request.length > piece_bytes)
@@ -107,21 +59,21 @@ result<zmq::message_t> page_server::reply_to(const pull_request& request) const 
   return fail(errc::malformed, fmt::format("request of kind {}", static_cast<int>(request.kind)));
 }
 
-result<zmq::message_t> page_server::page_piece(const model_state& model, const pull_request& request) const {
+result<zmq::message_t> piece_answerer::page_piece(const served_model& model, const pull_request& request) const {
   const page_key key{request.layer, request.expert};
-  const auto sum = model.pool.checksum_of_key(key);
+  const auto sum = model.checksum_of_key(key);
   if (!sum)
     return fail(errc::not_found,
                 fmt::format("no page here holds model {} layer {} expert {}", request.model, key.layer, key.expert));
-  auto reply = make_reply(request, model.pool.page_bytes(), *sum, request.length);
+  auto reply = make_reply(request, model.page_bytes(), *sum, request.length);
   if (request.length == 0) return reply;
   // Reads under a pin: a page given back between two pieces is refused, never sent with another's bytes.
-  if (auto ok = model.pool.read_key(key, request.checksum, request.offset, {body(reply), request.length}); !ok)
+  if (auto ok = model.read_key(key, request.checksum, request.offset, {body(reply), request.length}); !ok)
     return fail(std::move(ok.error()));
   return reply;
 }
 
-result<zmq::message_t> page_server::dense_piece(const model_state& model, const pull_request& request) const {
+result<zmq::message_t> piece_answerer::dense_piece(const served_model& model, const pull_request& request) const {
   const auto blob = model.dense();
   if (blob == nullptr)
     return fail(errc::not_found, fmt::format("no dense weights of model {} here yet", request.model));

@@ -1,0 +1,126 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "gpu/cuda/cuda_pool_impl.hpp"
+#include "messages/log.hpp"
+
+namespace ballast::gpu::cuda {
+namespace {
+
+constexpr std::size_t page_alignment = 256;
+constexpr std::size_t longest_chunk = std::size_t{4} << 20;
+// Smaller allocations share a block with others, and a block is exported as a whole.
+constexpr std::size_t block_bytes = std::size_t{2} << 20;
+
+constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+
+cuda_page_pool::cuda_page_pool(int ordinal, std::size_t page_size, std::uint32_t pages)
+    : ordinal_(ordinal), page_bytes_(page_size), stride_(round_up(page_size, page_alignment)), book_(pages) {}
+
+result<std::unique_ptr<cuda_page_pool>> cuda_page_pool::make(int ordinal, std::size_t page_bytes, std::uint32_t pages) {
+  if (page_bytes == 0) return fail(errc::invalid_argument, "a pool of pages without bytes");
+  if (auto ok = stand_on(ordinal); !ok) return fail(ok.error());
+  std::unique_ptr<cuda_page_pool> made(new cuda_page_pool(ordinal, page_bytes, pages));
+  if (auto ok = made->allocate(pages); !ok) return fail(ok.error());
+  return made;
+}
+
+status cuda_page_pool::allocate(std::uint32_t pages) {
+  const auto bytes = round_up(std::max<std::size_t>(stride_ * pages, 1), block_bytes);
+  auto room = memory::make(memory_kind::device, bytes, "the page pool; lower slots_per_layer or spare_pages");
+  if (!room) return fail(room.error());
+  pages_ = std::move(*room);
+  cudaIpcMemHandle_t handle;
+  if (const auto code = cudaIpcGetMemHandle(&handle, pages_.data()); code == cudaSuccess) {
+    handle_ = handle;
+  } else {
+    (void)cudaGetLastError();
+    log::warn("pages of GPU {} cannot be mapped by other processes, which will pull them as messages: {}", ordinal_,
+              cudaGetErrorString(code));
+  }
+  const auto chunk = std::min(longest_chunk, stride_);
+  for (auto* s : {&in_, &out_}) {
+    auto made = staging::make(chunk);
+    if (!made) return fail(made.error());
+    *s = std::move(*made);
+  }
+  auto parts = memory::make(memory_kind::pinned, checksum_parts * sizeof(std::uint64_t), "a checksum");
+  if (!parts) return fail(parts.error());
+  sum_parts_ = std::move(*parts);
+  auto sums = stream::make(false);
+  if (!sums) return fail(sums.error());
+  sums_ = std::move(*sums);
+  return {};
+}
+
+status cuda_page_pool::write(page_index page, std::span<const std::byte> bundle) {
+  if (bundle.size() != page_bytes_)
+    return fail(errc::invalid_argument, fmt::format("write: {} bytes into a page of {}", bundle.size(), page_bytes_));
+  return write_at(page, 0, bundle);
+}
+
+status cuda_page_pool::write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) {
+  if (auto ok = book_.check_filling(page, "write"); !ok) return ok;
+  if (offset > page_bytes_ || piece.size() > page_bytes_ - offset)
+    return fail(errc::invalid_argument,
+                fmt::format("write: bytes {} to {} of a page of {}", offset, offset + piece.size(), page_bytes_));
+  if (auto ok = stand_on(ordinal_); !ok) return ok;
+  return in_.to_device(at(page) + offset, piece);
+}
+
+result<std::uint64_t> cuda_page_pool::sum_of(page_index page) const {
+  if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
+  const std::lock_guard lock(sum_mutex_);
+  checksum_batch one;
+  one.count = 1;
+  one.at[0] = at(page);
+  const auto code = sum_pages(one, page_bytes_, sum_parts_.as<std::uint64_t>(), sums_.get());
+  if (auto ok = check(code, "computing a checksum"); !ok) return fail(ok.error());
+  if (auto ok = sums_.wait(); !ok) return fail(ok.error());
+  return total_of(sum_parts_.as<std::uint64_t>(), page_bytes_);
+}
+
+status cuda_page_pool::seal(page_index page, page_key key, std::optional<std::uint64_t> expected) {
+  if (auto ok = book_.check_filling(page, "seal"); !ok) return ok;
+  const auto sum = sum_of(page);
+  if (!sum) return fail(sum.error());
+  if (expected && *expected != *sum)
+    return fail(errc::corrupt, fmt::format("page {} for layer {} expert {}: checksum {:016x}, expected {:016x}", page,
+                                           key.layer, key.expert, *sum, *expected));
+  return book_.publish(page, key, *sum);
+}
+
+status cuda_page_pool::verify(page_index page) const {
+  const auto held = book_.hold(page, "verify");
+  if (!held) return fail(held.error());
+  const auto sum = sum_of(page);
+  if (!sum) return fail(sum.error());
+  if (*sum == held->checksum()) return {};
+  return fail(errc::corrupt, fmt::format("page {} of layer {} expert {}: checksum {:016x}, was sealed as {:016x}", page,
+                                         held->key().layer, held->key().expert, *sum, held->checksum()));
+}
+
+result<std::size_t> cuda_page_pool::read(page_index page, std::span<std::byte> out) const {
+  const auto held = book_.hold(page, "read");
+  if (!held) return fail(held.error());
+  if (out.size() < page_bytes_)
+    return fail(errc::invalid_argument, fmt::format("read: room for {} bytes of {}", out.size(), page_bytes_));
+  if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
+  if (auto ok = out_.to_host(out.first(page_bytes_), at(page)); !ok) return fail(ok.error());
+  return page_bytes_;
+}
+
+status cuda_page_pool::read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const {
+  if (offset > page_bytes_ || out.size() > page_bytes_ - offset)
+    return fail(errc::invalid_argument,
+                fmt::format("bytes {} to {} of a page of {}", offset, offset + out.size(), page_bytes_));
+  const auto held = book_.hold(key, sum);
+  if (!held) return fail(held.error());
+  if (auto ok = stand_on(ordinal_); !ok) return ok;
+  return out_.to_host(out, at(held->page()) + offset);
+}
+
+}  // namespace ballast::gpu::cuda

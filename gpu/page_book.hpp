@@ -1,0 +1,88 @@
+// Which page is what: the states, keys and checksums of a pool's pages, apart from the memory that holds their bytes.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "gpu/pages.hpp"
+
+namespace ballast::gpu {
+
+// Threads: any. A reader pins its page: a page given back meanwhile is not handed out again until the last pin is gone,
+// so that bytes are never read while they change. Only take() waits for that.
+class page_book {
+ public:
+  // Keeps a resident page's bytes in place. Any thread; gone before the book is.
+  class pin {
+   public:
+    pin() = default;
+    pin(pin&& other) noexcept
+        : book_(std::exchange(other.book_, nullptr)), page_(other.page_), key_(other.key_), sum_(other.sum_) {}
+    pin& operator=(pin&& other) noexcept {
+      std::swap(book_, other.book_);
+      std::swap(page_, other.page_);
+      std::swap(key_, other.key_);
+      std::swap(sum_, other.sum_);
+      return *this;
+    }
+    ~pin() {
+      if (book_ != nullptr) book_->unpin(page_);
+    }
+    page_index page() const noexcept { return page_; }
+    page_key key() const noexcept { return key_; }
+    std::uint64_t checksum() const noexcept { return sum_; }
+
+   private:
+    friend class page_book;
+    pin(const page_book* book, page_index page, page_key key, std::uint64_t sum)
+        : book_(book), page_(page), key_(key), sum_(sum) {}
+    const page_book* book_ = nullptr;
+    page_index page_ = 0;
+    page_key key_{};
+    std::uint64_t sum_ = 0;
+  };
+
+  explicit page_book(std::uint32_t pages);
+  std::uint32_t capacity() const noexcept { return static_cast<std::uint32_t>(pages_.size()); }
+  std::uint32_t spare() const noexcept;
+
+  result<page_index> take();                                      // spare -> filling. Errors: does_not_fit
+  status check_filling(page_index page, const char* what) const;  // Errors: invalid_argument
+  // filling -> resident; the caller has verified the bytes. Errors: invalid_argument.
+  status publish(page_index page, page_key key, std::uint64_t sum);
+  void give_back(page_index page);  // -> spare; no effect on a spare page
+
+  std::optional<page_index> find(page_key key) const;
+  std::optional<std::uint64_t> checksum_of(page_key key) const;
+  std::uint64_t checksum(page_index page) const;  // 0: not resident
+  bool holds(page_index page, page_key key) const;
+
+  result<pin> hold(page_index page, const char* what) const;  // Errors: invalid_argument
+  // The page that holds `key`, if its checksum is `sum` (none: any). Errors: not_found.
+  result<pin> hold(page_key key, std::optional<std::uint64_t> sum) const;
+
+ private:
+  enum class page_state : std::uint8_t { spare, filling, resident };
+  struct entry {
+    page_state state = page_state::spare;
+    page_key key{};
+    std::uint64_t checksum = 0;
+    mutable std::uint32_t pins = 0;
+  };
+  void unpin(page_index page) const noexcept;
+  status check_state(page_index page, page_state wanted, const char* what) const;
+  pin pinned(page_index page) const;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable unpinned_;
+  std::vector<entry> pages_;                    // its entries guarded by mutex_, as all below
+  std::vector<page_index> spare_;               // a stack
+  std::multimap<page_key, page_index> by_key_;  // several pages may hold one expert while it changes its slot
+};
+
+}  // namespace ballast::gpu
