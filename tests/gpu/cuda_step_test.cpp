@@ -1,15 +1,40 @@
 // Steps of the cuda backend: close to the host's, and the same bits wherever the experts are.
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <cstring>
+#include <limits>
 #include <numeric>
 
+#include "gpu/cuda/cuda_backend.hpp"
 #include "tests/gpu/cuda_support.hpp"
+#include "tests/gpu/support.hpp"
 
 namespace ballast::gpu::test {
 namespace {
 
 using ::testing::HasSubstr;
 using batches = std::vector<std::vector<std::vector<float>>>;
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
+// The largest over all tokens of |got - wanted| / |wanted| (Euclidean).
+double relative_error(const std::vector<float>& got, const std::vector<float>& wanted, std::uint32_t width) {
+  if (got.size() != wanted.size()) return std::numeric_limits<double>::infinity();
+  double worst = 0;
+  for (std::size_t t = 0; t < got.size(); t += width) {
+    double apart = 0, size = 0;
+    for (std::size_t c = t; c < t + width; ++c) {
+      apart += (double{got[c]} - wanted[c]) * (double{got[c]} - wanted[c]);
+      size += double{wanted[c]} * wanted[c];
+    }
+    const auto error = std::sqrt(apart / size);
+    if (!(error <= worst)) worst = error;  // not a number is the worst of all
+  }
+  return worst;
+}
 
 moe_shape wide_shape(dtype type = dtype::bf16) {
   auto s = small_shape(type);
@@ -39,6 +64,7 @@ struct named_shape {
   const char* name;
   moe_shape shape;
 };
+void PrintTo(const named_shape& s, std::ostream* out) { *out << s.name; }
 std::vector<named_shape> shapes() {
   auto odd = wide_shape();
   odd.hidden = 200;
@@ -62,7 +88,7 @@ class cuda_shapes : public ::testing::TestWithParam<named_shape> {};
 
 // One layer at a time: over several, a token whose k-th and next expert score alike may be routed otherwise by a rounding.
 TEST_P(cuda_shapes, answers_are_those_of_the_host_to_within_a_hundredth) {
-  BALLAST_NEEDS_GPU();
+  BALLAST_NEEDS_GPUS(1);
   auto shape = GetParam().shape;
   shape.layers = 1;
   const auto model = make_model(shape, 5);
@@ -92,7 +118,7 @@ std::vector<float> alone(cluster& one, const moe_shape& shape, step_t step, cons
 }
 
 TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_token) {
-  BALLAST_NEEDS_GPU();
+  BALLAST_NEEDS_GPUS(1);
   const auto shape = GetParam().shape;
   const auto model = make_model(shape, 1);
   cluster one(model, on_gpu(1));
@@ -127,7 +153,7 @@ struct cuda_steps : ::testing::Test {
   std::unique_ptr<cluster> c;
   placement table;
   void SetUp() override {
-    BALLAST_NEEDS_GPU();
+    BALLAST_NEEDS_GPUS(1);
     c = std::make_unique<cluster>(model, on_gpu(3, 16));
     table = random_placement(shape, c->seats(), 16, 8, 9);
     ASSERT_TRUE(c->connect(1));
@@ -259,7 +285,7 @@ TEST_F(cuda_steps, epochs_follow_each_other_in_three_lanes) {
 }
 
 TEST(cuda_models, several_models_step_together) {
-  BALLAST_NEEDS_GPU();
+  BALLAST_NEEDS_GPUS(1);
   auto draft = wide_shape(dtype::f8_e4m3);
   draft.layers = 1;
   draft.hidden = 128;

@@ -1,26 +1,51 @@
-// What the tests of the cuda backend share.
+// Ranks' pages and transports on GPUs, for the tests of the cuda backend's parts.
 #pragma once
 
-#include <cstring>
-#include <string>
+#include <gtest/gtest.h>
 
-#include "gpu/cuda/cuda_backend.hpp"
-#include "tests/gpu/support.hpp"
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "gpu/cuda/cuda_transport_impl.hpp"
 
 namespace ballast::gpu::test {
 
-// Empty when there is a GPU; else why there is none.
-std::string why_no_gpu();
+// Empty, or why a test that needs `wanted` GPUs cannot run.
+std::string lacking_gpus(int wanted);
+#define BALLAST_NEEDS_GPUS(wanted)                                                       \
+  if (const auto lacking = ::ballast::gpu::test::lacking_gpus(wanted); !lacking.empty()) \
+  GTEST_SKIP() << "no GPU: " << lacking
 
-// In the first lines of a test, or of SetUp.
-#define BALLAST_NEEDS_GPU() \
-  if (const auto why = ::ballast::gpu::test::why_no_gpu(); !why.empty()) GTEST_SKIP() << "no GPU: " << why
+std::vector<std::byte> random_bytes(std::size_t size, std::uint64_t seed);
+void flip_bit(std::byte* on_device);
 
-inline bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
+// A rank without its forward: pools of all models, and a transport. What cannot be made ends the program with the
+// reason.
+struct cuda_rank {
+  struct options {
+    int ordinal = 0;
+    std::string bind = "inproc://cuda";
+    std::size_t page_bytes = 64 << 10;
+    std::uint32_t pages = 8;
+    std::uint32_t models = 1;
+    std::size_t dense_bytes = 1000;
+    std::uint64_t bytes_per_s = 0;
+    bool allow_mappings = true;
+  };
+  cuda_rank(zmq::context_t& context, const options& o);
+  cuda::cuda_page_pool& pool(model_index model = 0) { return stores.at(model)->pool(); }
+  // A page that holds `bytes` under `key`.
+  page_index hold(page_key key, std::span<const std::byte> bytes, model_index model = 0);
+  std::vector<std::byte> contents(page_key key, model_index model = 0);
 
-// The largest over all tokens of |got - wanted| / |wanted| (Euclidean).
-double relative_error(const std::vector<float>& got, const std::vector<float>& wanted, std::uint32_t width);
+  cuda::cuda_model_stores stores;
+  std::unique_ptr<cuda::cuda_transport> transport;
+};
+
+// What a test process that only holds pages holds: expert e of layer 0 is random_bytes(page_bytes, e).
+inline constexpr std::uint32_t held_experts = 6;
+inline constexpr std::size_t held_page_bytes = (1 << 20) + 64;
+int hold_pages(int ordinal);  // says its address, then serves until its input ends
 
 }  // namespace ballast::gpu::test
