@@ -130,15 +130,22 @@ bool switches(live& l, std::uint32_t times) {
 }
 
 int run_all() {
-  for (const std::uint64_t gbps : {std::uint64_t{0}, std::uint64_t{100}, std::uint64_t{50}}) {
-    auto l = make_live(gbps, 144);
+  const std::uint32_t layer_pages = rebalance_options{}.per_layer;
+  struct setting {
+    std::uint64_t gbps;
+    std::uint32_t spare_layers;
+  };
+  for (const auto [gbps, spare_layers] :
+       {setting{0, 8}, setting{0, 48}, setting{100, 8}, setting{100, 48}, setting{50, 8}, setting{50, 48}}) {
+    auto l = make_live(gbps, spare_layers * layer_pages);
     if (!l) return good(fail(l.error()), "rig"), 1;
+    const auto waves = spare_layers / 2;
     if (gbps == 0)
-      for (const auto waves : {2u, 2u, 4u, 4u})
+      for (int repeat = 0; repeat < 3; ++repeat)
         if (!idle_rebalance(*l, waves)) return 1;
     for (int repeat = 0; repeat < 3; ++repeat)
-      if (!live_rebalance(*l, gbps, 4)) return 1;
-    if (gbps == 0 && !switches(*l, 20)) return 1;
+      if (!live_rebalance(*l, gbps, waves)) return 1;
+    if (gbps == 0 && spare_layers == 8 && !switches(*l, 20)) return 1;
     std::fflush(stdout);
   }
   return 0;

@@ -1,11 +1,20 @@
 #include "tests/gpu/cuda_rebalance.hpp"
 
 #include <algorithm>
+#include <future>
 
 namespace ballast::gpu::bench {
 
 rebalance::rebalance(rig& r, placement& table, free_slots& free, rebalance_options o)
-    : rig_(r), table_(table), free_(free), options_(o) {}
+    : rig_(r), table_(table), free_(free), options_(o) {
+  const auto layers = rig_.options().shape.layers;
+  for (std::uint32_t first = 0; first < layers; first += options_.wave_layers) {
+    auto& made = waves_.emplace_back();
+    made.first = first;
+    made.last = std::min(layers, first + options_.wave_layers);
+    plan(made);
+  }
+}
 
 rebalance::~rebalance() {
   for (auto& t : movers_) t.join();
@@ -32,14 +41,14 @@ bool rebalance::all(const wave& w, progress least) const {
 
 status rebalance::at_boundary(std::uint32_t rank) {
   const std::lock_guard lock(mutex_);
-  for (auto& w : waves_) advance(w, rank);
-  const auto before = waves_.size();
-  std::erase_if(waves_, [&](const wave& w) { return all(w, progress::reclaimed); });
-  if (waves_.empty() && planned_ == rig_.options().shape.layers && !done_) {
+  const auto before = over_;
+  for (auto w = over_; w < opened_; ++w) advance(waves_[w], rank);
+  while (over_ < opened_ && all(waves_[over_], progress::reclaimed)) ++over_;
+  if (over_ == waves_.size() && !done_) {
     took_ = milliseconds_since(begun_);
     done_ = true;
   }
-  if (waves_.size() != before) changed_.notify_all();
+  if (over_ != before) changed_.notify_all();
   return {};
 }
 
@@ -111,36 +120,31 @@ status rebalance::fetch(wave& w, std::uint32_t rank) {
     a.page = *page;
     items.push_back({0, {a.layer, a.expert}, a.page});
   }
+  // Tables are made ready beside the transfer, as an agent does it.
+  auto routing = std::async(std::launch::async, [&] { return device.make_routing(w.table); });
   const auto& source = rig_.at((rank + 1) % rig_.ranks()).transport().address();
   for (const auto& got : device.transport().pull_many(source, items, std::chrono::seconds(20))) {
     if (!got) return fail(got.error());
     bytes_ += *got;
   }
-  auto routing = device.make_routing(w.table);
-  if (!routing) return fail(routing.error());
-  w.routing[rank] = std::move(*routing);
+  auto table = routing.get();
+  if (!table) return fail(table.error());
+  w.routing[rank] = std::move(*table);
   return {};
 }
 
-// The wave that begins with layer `first`, planned by whoever comes first; null: something failed.
-rebalance::wave* rebalance::next_wave(std::uint32_t first) {
+// A wave, once there is room for it under way; null: something failed.
+rebalance::wave* rebalance::next_wave(std::size_t number) {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return failed_ || planned_ > first || waves_.size() < options_.waves_in_flight; });
+  changed_.wait(lock, [&] { return failed_ || number < over_ + options_.waves_in_flight; });
   if (failed_) return nullptr;
-  if (planned_ <= first) {
-    auto& made = waves_.emplace_back();
-    made.first = first;
-    made.last = std::min(rig_.options().shape.layers, first + options_.wave_layers);
-    plan(made);
-    planned_ = made.last;
-    changed_.notify_all();
-  }
-  return &*std::ranges::find(waves_, first, &wave::first);
+  opened_ = std::max(opened_, number + 1);
+  return &waves_[number];
 }
 
 void rebalance::move(std::uint32_t rank) {
-  for (std::uint32_t first = 0; first < rig_.options().shape.layers; first += options_.wave_layers) {
-    auto* w = next_wave(first);
+  for (std::size_t number = 0; number < waves_.size(); ++number) {
+    auto* w = next_wave(number);
     if (w == nullptr) return;
     const auto fetched = fetch(*w, rank);
     const std::lock_guard lock(mutex_);

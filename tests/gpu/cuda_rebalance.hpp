@@ -5,8 +5,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <list>
-#include <map>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -29,7 +27,7 @@ struct rebalance_options {
 // Which slots of a rank hold nothing, by layer.
 using free_slots = std::vector<std::vector<std::vector<std::uint32_t>>>;  // [rank][layer]
 
-// One use: start, then either at_boundary() by each rank's issuing thread ahead of its steps, or settle() without steps,
+// Planned whole when it is made, as a coordinator does it off the ranks. One use: start, then either at_boundary() by each rank's issuing thread ahead of its steps, or settle() without steps,
 // until finished(). Changes `table` and `free` to what holds afterwards.
 class rebalance {
  public:
@@ -65,7 +63,7 @@ class rebalance {
   void reclaim(wave& w, std::uint32_t rank);
   void plan(wave& w);
   status fetch(wave& w, std::uint32_t rank);
-  wave* next_wave(std::uint32_t first);
+  wave* next_wave(std::size_t number);
   void move(std::uint32_t rank);
 
   rig& rig_;
@@ -75,8 +73,8 @@ class rebalance {
   std::vector<std::thread> movers_;
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
-  std::list<wave> waves_;
-  std::uint32_t planned_ = 0;  // layers
+  std::vector<wave> waves_;
+  std::size_t opened_ = 0, over_ = 0;  // waves whose fetches have begun, that all ranks have reclaimed
   bool done_ = false;
   std::optional<error> failed_;
   std::atomic<std::uint64_t> bytes_{0};
