@@ -53,7 +53,11 @@ status cuda_page_pool::allocate(std::uint32_t pages) {
   auto sums = stream::make(false);
   if (!sums) return fail(sums.error());
   sums_ = std::move(*sums);
-  return {};
+  if (pages == 0) return {};
+  // The first launch of a kernel loads it, which takes milliseconds: now, not in the first pull.
+  if (auto ok = check(cudaMemsetAsync(at(0), 0, page_bytes_, sums_.get()), "clearing a page"); !ok) return ok;
+  const auto sum = sum_of(0);
+  return sum ? status{} : fail(sum.error());
 }
 
 status cuda_page_pool::write(page_index page, std::span<const std::byte> bundle) {

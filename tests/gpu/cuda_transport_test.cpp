@@ -359,7 +359,10 @@ TEST_P(from_a_process, a_killed_source_fails_the_pull_and_nothing_else) {
     for (const auto& p : puller->transport->pull_many(there.address, want(2), 100ms))
       EXPECT_TRUE(!p && source_is_of_no_use(p.error().code));
   }
-  for (const auto& i : items) EXPECT_TRUE(puller->pool().verify(i.page));
+  for (const auto& i : items) {
+    EXPECT_TRUE(puller->pool().verify(i.page));
+    puller->pool().give_back(i.page);
+  }
   holder another(GetParam());
   const auto again = want(2);
   expect_whole(again, puller->transport->pull_many(another.address, again, 20s));
