@@ -1,5 +1,5 @@
-// What rebalancing and switching cost a running decode step on two GPUs: a quarter of all slots changes places while both
-// ranks step, paced and not; standby communicators are built beside the steps and switched to.
+// What rebalancing and switching cost a running decode step on two GPUs: a quarter of all slots changes places while
+// both ranks step, paced and not; standby communicators are built beside the steps and switched to.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -57,22 +57,22 @@ status verify_pages(live& l) {
   return {};
 }
 
-bool idle_rebalance(live& l, std::uint32_t waves) {
-  rebalance moving(*l.ranks, l.table, l.free, {.waves_in_flight = waves});
+bool idle_rebalance(live& l, rebalance_options how) {
+  rebalance moving(*l.ranks, l.table, l.free, how);
   moving.start();
   moving.settle();
   if (!good(moving.outcome(), "idle rebalance") || !good(verify_pages(l), "idle rebalance")) return false;
   const auto gb = static_cast<double>(moving.bytes()) / 1e9;
-  fmt::print("rebalance idle waves_in_flight={} ms={:.1f} GB_per_direction={:.2f} GBps={:.1f}\n", waves, moving.milliseconds(),
-             gb, gb / moving.milliseconds() * 1000);
+  fmt::print("rebalance idle spare_layers={} ms={:.1f} GB_per_direction={:.2f} GBps={:.1f}\n",
+             how.wave_layers * how.waves_in_flight, moving.milliseconds(), gb, gb / moving.milliseconds() * 1000);
   return true;
 }
 
-bool live_rebalance(live& l, std::uint64_t gbps, std::uint32_t waves) {
+bool live_rebalance(live& l, std::uint64_t gbps, rebalance_options how) {
   const auto warm = l.ranks->run(warm_steps, tokens);
   const auto quiet = l.ranks->run(quiet_steps, tokens);
   if (!warm || !quiet) return good(fail(quiet.error()), "quiet steps");
-  rebalance moving(*l.ranks, l.table, l.free, {.waves_in_flight = waves});
+  rebalance moving(*l.ranks, l.table, l.free, how);
   moving.start();
   const auto ran = l.ranks->run(
       for_ever, tokens, [&](std::uint32_t r, std::uint32_t) { return moving.at_boundary(r); },
@@ -85,10 +85,11 @@ bool live_rebalance(live& l, std::uint64_t gbps, std::uint32_t waves) {
   const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
   const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
   fmt::print(
-      "rebalance live gbps={} waves_in_flight={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} quiet_p99={:.3f} "
+      "rebalance live gbps={} spare_layers={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} "
+      "quiet_p99={:.3f} "
       "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
-      gbps, waves, moving.milliseconds(), gb, during.size(), quiet50, quiet99, during50, during99, during99 / quiet99,
-      growth / gb);
+      gbps, how.wave_layers * how.waves_in_flight, moving.milliseconds(), gb, during.size(), quiet50, quiet99, during50,
+      during99, during99 / quiet99, growth / gb);
   return true;
 }
 
@@ -122,10 +123,11 @@ bool switches(live& l, std::uint32_t times) {
     pauses.push_back((first_on_new - percentile(*around, 0.5)) * 1000);
   }
   const auto usual = percentile(*quiet, 0.5);
-  fmt::print("switch times={} quiet_p50={:.3f} building_p50={:.3f} ratio={:.3f} building_max={:.3f} build_ms_p50={:.1f} "
-             "pause_us_p50={:.0f} pause_us_max={:.0f}\n",
-             times, usual, percentile(building, 0.5), percentile(building, 0.5) / usual, percentile(building, 1.0),
-             percentile(build_ms, 0.5), percentile(pauses, 0.5), percentile(pauses, 1.0));
+  fmt::print(
+      "switch times={} quiet_p50={:.3f} building_p50={:.3f} ratio={:.3f} building_max={:.3f} build_ms_p50={:.1f} "
+      "pause_us_p50={:.0f} pause_us_max={:.0f}\n",
+      times, usual, percentile(building, 0.5), percentile(building, 0.5) / usual, percentile(building, 1.0),
+      percentile(build_ms, 0.5), percentile(pauses, 0.5), percentile(pauses, 1.0));
   return true;
 }
 
@@ -139,12 +141,14 @@ int run_all() {
        {setting{0, 8}, setting{0, 48}, setting{100, 8}, setting{100, 48}, setting{50, 8}, setting{50, 48}}) {
     auto l = make_live(gbps, spare_layers * layer_pages);
     if (!l) return good(fail(l.error()), "rig"), 1;
-    const auto waves = spare_layers / 2;
+    rebalance_options how;
+    how.waves_in_flight = std::min(8u, spare_layers / 2);  // a rank holds few tables at once
+    how.wave_layers = spare_layers / how.waves_in_flight;
     if (gbps == 0)
       for (int repeat = 0; repeat < 3; ++repeat)
-        if (!idle_rebalance(*l, waves)) return 1;
+        if (!idle_rebalance(*l, how)) return 1;
     for (int repeat = 0; repeat < 3; ++repeat)
-      if (!live_rebalance(*l, gbps, waves)) return 1;
+      if (!live_rebalance(*l, gbps, how)) return 1;
     if (gbps == 0 && spare_layers == 8 && !switches(*l, 20)) return 1;
     std::fflush(stdout);
   }

@@ -1,5 +1,5 @@
-// A live rebalance of a rig, as the coordinator drives one, without the coordinator: so that what it costs a running step
-// is the backend's alone.
+// A live rebalance of a rig, as the coordinator drives one, without the coordinator: so that what it costs a running
+// step is the backend's alone.
 #pragma once
 
 #include <atomic>
@@ -27,8 +27,9 @@ struct rebalance_options {
 // Which slots of a rank hold nothing, by layer.
 using free_slots = std::vector<std::vector<std::vector<std::uint32_t>>>;  // [rank][layer]
 
-// Planned whole when it is made, as a coordinator does it off the ranks. One use: start, then either at_boundary() by each rank's issuing thread ahead of its steps, or settle() without steps,
-// until finished(). Changes `table` and `free` to what holds afterwards.
+// Planned whole when it is made, as a coordinator does it off the ranks. One use: start, then either at_boundary() by
+// each rank's issuing thread ahead of its steps, or settle() without steps, until finished(). Changes `table` and
+// `free` to what holds afterwards.
 class rebalance {
  public:
   rebalance(rig& r, placement& table, free_slots& free, rebalance_options o);
@@ -53,7 +54,7 @@ class rebalance {
   struct wave {
     std::uint32_t first = 0, last = 0;
     placement table;
-    std::vector<std::vector<arrival>> arrivals;                          // by rank, as all below
+    std::vector<std::vector<arrival>> arrivals;                                    // by rank, as all below
     std::vector<std::vector<std::pair<std::uint32_t, std::uint32_t>>> departures;  // layer, slot
     std::vector<std::shared_ptr<const routing_table>> routing;
     std::vector<progress> at;

@@ -18,7 +18,7 @@ moe_shape qwen3_30b();
 struct rig_options {
   moe_shape shape = qwen3_30b();
   std::uint32_t ranks = 2;
-  std::uint32_t gpus = 0;              // 0: as many as there are; rank r stands on GPU r modulo it
+  std::uint32_t gpus = 0;  // 0: as many as there are; rank r stands on GPU r modulo it
   std::uint32_t slots_per_layer = 72;
   std::uint32_t spare_pages = 36;
   std::uint32_t max_batch_tokens = 256;
@@ -34,7 +34,8 @@ class rig {
   device& at(std::uint32_t rank) { return *devices_.at(rank); }
   static seat_id seat(std::uint32_t rank) { return seat_id{rank}; }
 
-  // Expert e of every layer at rank e * ranks / experts, then further replicas round robin until `redundant` are placed.
+  // Expert e of every layer at rank e * ranks / experts, then further replicas round robin until `redundant` are
+  // placed.
   placement even_placement(std::uint32_t redundant) const;
   status load(const placement& table);  // pages, slots, routing
   status connect(epoch_t epoch, std::vector<std::unique_ptr<communicator>>& out);
@@ -42,9 +43,9 @@ class rig {
   void use(std::uint32_t rank, std::shared_ptr<const routing_table> routing) { routing_.at(rank) = std::move(routing); }
   communicator& comm(std::uint32_t rank) { return *comms_.at(rank); }
 
-  // Steps at most `count` times with `tokens` tokens a rank, each rank in a thread; milliseconds of each step as rank 0 saw
-  // it. before(rank, step): called by the rank's thread ahead of each step, may change its tables. until(): asked by rank
-  // 0 ahead of each step, which is the last one if it says true.
+  // Steps at most `count` times with `tokens` tokens a rank, each rank in a thread; milliseconds of each step as rank 0
+  // saw it. before(rank, step): called by the rank's thread ahead of each step, may change its tables. until(): asked
+  // by rank 0 ahead of each step, which is the last one if it says true.
   using hook = std::function<status(std::uint32_t rank, std::uint32_t step)>;
   result<std::vector<double>> run(std::uint32_t count, std::uint32_t tokens, const hook& before = {},
                                   const std::function<bool()>& until = {});

@@ -86,7 +86,8 @@ cluster::options on_gpu(std::uint32_t ranks, std::uint32_t slots = 0, std::uint3
 
 class cuda_shapes : public ::testing::TestWithParam<named_shape> {};
 
-// One layer at a time: over several, a token whose k-th and next expert score alike may be routed otherwise by a rounding.
+// One layer at a time: over several, a token whose k-th and next expert score alike may be routed otherwise by a
+// rounding.
 TEST_P(cuda_shapes, answers_are_those_of_the_host_to_within_a_hundredth) {
   BALLAST_NEEDS_GPUS(1);
   auto shape = GetParam().shape;
@@ -138,7 +139,8 @@ TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_t
       const auto before = hidden;
       for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
       for (std::uint32_t r = 0; r < ranks; ++r) {
-        EXPECT_TRUE(same_bits(hidden[r][0], alone(one, shape, step_alone, before[r][0]))) << ranks << " ranks, rank " << r;
+        EXPECT_TRUE(same_bits(hidden[r][0], alone(one, shape, step_alone, before[r][0])))
+            << ranks << " ranks, rank " << r;
         step_alone += before[r][0].size() / shape.hidden;
       }
     }
@@ -207,7 +209,8 @@ TEST_F(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
   for (std::uint32_t r = 0; r < 3; ++r) {
     ASSERT_FALSE(results[r]);
     EXPECT_EQ(results[r].error().code, errc::corrupt) << results[r].error().text;
-    EXPECT_THAT(results[r].error().text, HasSubstr("expert 5 to slot " + std::to_string(slot) + ", which holds expert 6"));
+    EXPECT_THAT(results[r].error().text,
+                HasSubstr("expert 5 to slot " + std::to_string(slot) + ", which holds expert 6"));
     EXPECT_EQ(hidden[r], before[r]);
   }
 }
@@ -300,7 +303,8 @@ TEST(cuda_models, several_models_step_together) {
     batches hidden(2);
     for (std::uint32_t r = 0; r < 2; ++r)
       for (model_index m = 0; m < 2; ++m)
-        hidden[r].push_back(make_hidden(models[m].shape, static_cast<std::uint32_t>((step + r * 2 + m) % 4), step * 10 + r));
+        hidden[r].push_back(
+            make_hidden(models[m].shape, static_cast<std::uint32_t>((step + r * 2 + m) % 4), step * 10 + r));
     const auto before = hidden;
     for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
     for (std::uint32_t r = 0; r < 2; ++r) {
