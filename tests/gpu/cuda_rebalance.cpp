@@ -67,7 +67,7 @@ void rebalance::advance(wave& w, std::uint32_t rank) {
     at = progress::entered;
   }
   if (at == progress::entered && all(w, progress::entered)) {
-    rig_.use(rank, w.routing[rank]);
+    rig_.use(rank, std::move(w.routing[rank]));
     at = progress::routed;
   } else if (at == progress::routed && all(w, progress::routed)) {
     reclaim(w, rank);  // a boundary later: this rank has no step by the old table under way, nor has any other
