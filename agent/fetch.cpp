@@ -1,5 +1,10 @@
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <thread>
+
 #include "agent/rank_unit.hpp"
 #include "messages/log.hpp"
 
@@ -37,9 +42,8 @@ result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::pa
   return std::uint64_t{0};
 }
 
-// What the nearest source of a group's items brought; empty where the group has none.
+// What the nearest source of a group's items brought.
 gpu::pull_results pull_group(rank_unit& unit, std::span<const stage_item> items, std::span<const slot_write> writes) {
-  if (items.front().sources.empty()) return {};
   const auto& source = items.front().sources.front();
   std::vector<gpu::pull_item> wanted;
   for (std::size_t i = 0; i < items.size(); ++i)
@@ -60,17 +64,43 @@ status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_
   if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
   const auto pulled = pull_group(unit, items, writes);
   for (std::size_t i = 0; i < items.size(); ++i) {
-    if (i < pulled.size() && pulled[i]) {
+    if (pulled[i]) {
       bytes += *pulled[i];
       continue;
     }
-    if (i < pulled.size() && pulled[i].error().code == errc::aborted) return fail(pulled[i].error());
+    if (pulled[i].error().code == errc::aborted) return fail(pulled[i].error());
     if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
-    const auto fetched = fetch_one(unit, items[i], writes[i].page, pulled.empty() ? 0 : 1);
+    const auto fetched = fetch_one(unit, items[i], writes[i].page, 1);
     if (!fetched) return fail(fetched.error());
     bytes += *fetched;
   }
   return {};
+}
+
+// From the checkpoint, by several threads: reading and converting is what takes time when a deployment starts.
+status read_group(rank_unit& unit, const fetch_job& job, std::span<const stage_item> items,
+                  std::span<const slot_write> writes) {
+  constexpr std::size_t most_readers = 8;
+  const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  status outcome;
+  const auto read = [&] {
+    for (auto i = next++; i < items.size(); i = next++) {
+      const auto fetched = given_up(unit, job) ? fail(errc::aborted, "staging was given up")
+                                               : fetch_one(unit, items[i], writes[i].page, 0);
+      if (fetched) continue;
+      next = items.size();
+      const std::lock_guard lock(mutex);
+      outcome = fail(fetched.error());
+    }
+  };
+  {
+    std::vector<std::jthread> readers;
+    for (std::size_t r = 1; r < std::min({items.size(), cores, most_readers}); ++r) readers.emplace_back(read);
+    read();
+  }
+  return outcome;
 }
 
 std::size_t end_of_group(const std::vector<stage_item>& items, std::size_t first) {
@@ -89,8 +119,10 @@ fetch_result fetch_bundles(rank_unit& unit, const fetch_job& job) {
   if (out.outcome) out.outcome = take_pages(unit, job, out.writes);
   for (std::size_t first = 0; out.outcome && first < job.items.size();) {
     const auto count = end_of_group(job.items, first) - first;
-    out.outcome = fetch_group(unit, job, std::span(job.items).subspan(first, count),
-                              std::span<const slot_write>(out.writes).subspan(first, count), out.bytes);
+    const auto items = std::span(job.items).subspan(first, count);
+    const auto writes = std::span<const slot_write>(out.writes).subspan(first, count);
+    out.outcome = items.front().sources.empty() ? read_group(unit, job, items, writes)
+                                                : fetch_group(unit, job, items, writes, out.bytes);
     first += count;
   }
   if (!out.outcome) {
