@@ -30,7 +30,7 @@ struct loads_note { std::shared_ptr<load_summary> loads; };
 struct fetch_note { std::shared_ptr<const fetch_job> job; };
 struct open_note { std::uint64_t sequence = 0; epoch_t epoch = 0; };
 struct connect_note { std::uint64_t sequence = 0; epoch_t epoch = 0; seat_id self{}; std::shared_ptr<const std::vector<comm_member>> members; };
-struct discard_note { std::shared_ptr<std::vector<std::unique_ptr<gpu::communicator>>> communicators; };
+struct discard_note { std::shared_ptr<discarded_things> what; };
 struct node_note { std::shared_ptr<const envelope> message; };
 struct tick_note {};
 

@@ -136,10 +136,16 @@ void forward_loop::fail_step(const error& why) {
 }
 
 void forward_loop::perform(step_machine::actions actions) {
+  discarded_things superseded;
   for (const auto& id : actions.install) {
-    routing_[id.model] = prepared_.at(id);
-    std::erase_if(prepared_, [&](const auto& p) { return p.first.model == id.model && p.first.version <= id.version; });
+    superseded.push_back(std::exchange(routing_[id.model], prepared_.at(id)));
+    std::erase_if(prepared_, [&](auto& p) {
+      const bool older = p.first.model == id.model && p.first.version <= id.version;
+      if (older) superseded.push_back(std::move(p.second));
+      return older;
+    });
   }
+  if (!superseded.empty()) listener_.on_discarded(std::move(superseded));
   if (actions.use) use(*actions.use);
   for (auto& n : actions.notices) listener_.on_event(rank_event::noticed{n, machine_.last_step(), machine_.epoch()});
 }
@@ -213,7 +219,7 @@ void forward_loop::on(loop_item::cancel_session& item) { board_.remove(item.id);
 void forward_loop::on(loop_item::export_sessions& item) { listener_.on_exported(item.sequence, board_.take_all()); }
 
 void forward_loop::discard_communicators(epoch_t keep, epoch_t also_keep) {
-  std::vector<std::unique_ptr<gpu::communicator>> discarded;
+  discarded_things discarded;
   {
     std::lock_guard lock(mutex_);
     for (auto at = communicators_.begin(); at != communicators_.end();) {

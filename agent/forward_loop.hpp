@@ -43,13 +43,16 @@ using loop_item_body = std::variant<loop_item::order, loop_item::enter, loop_ite
                                     loop_item::dense, loop_item::add_session, loop_item::cancel_session,
                                     loop_item::export_sessions>;
 
+// Communicators and tables that a loop has done with: destroying them takes long, and is no work for a step.
+using discarded_things = std::vector<std::shared_ptr<const void>>;
+
 // Called on the issuing thread; none may block.
 struct loop_listener {
   std::function<void(rank_event_body)> on_event;                 // noticed, fetched (dense), comm_failed
   std::function<void(session_output)> on_output;
   std::function<void(std::uint64_t, std::vector<session>)> on_exported;  // answer to export_sessions
   std::function<void(model_index, step_t first, step_t last, load_matrix)> on_loads;
-  std::function<void(std::vector<std::unique_ptr<gpu::communicator>>)> on_discarded;  // to be destroyed elsewhere
+  std::function<void(discarded_things)> on_discarded;  // to be destroyed elsewhere
 };
 
 // What others may read of a running loop at any time, without waiting.

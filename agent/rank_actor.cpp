@@ -212,8 +212,8 @@ loop_listener listener_for(const rank_actor& rank, front_end& clients) {
   l.on_loads = [rank](model_index model, step_t first, step_t last, load_matrix tokens) {
     caf::anon_send(rank, loads_note{std::make_shared<load_summary>(load_summary{{}, 0, model, first, last, std::move(tokens)})});
   };
-  l.on_discarded = [rank](std::vector<std::unique_ptr<gpu::communicator>> gone) {
-    caf::anon_send(rank, discard_note{std::make_shared<std::vector<std::unique_ptr<gpu::communicator>>>(std::move(gone))});
+  l.on_discarded = [rank](discarded_things gone) {
+    caf::anon_send(rank, discard_note{std::make_shared<discarded_things>(std::move(gone))});
   };
   return l;
 }

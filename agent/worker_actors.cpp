@@ -30,7 +30,7 @@ builder_actor::behavior_type communicator_builder(builder_actor::pointer, rank_u
               outcome = fail(built.error());
             tell(rank, rank_event::connected{note.sequence, note.epoch, outcome});
           },
-          [](const discard_note& note) { note.communicators->clear(); }};
+          [](const discard_note& note) { note.what->clear(); }};
 }
 
 }  // namespace

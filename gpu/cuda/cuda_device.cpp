@@ -133,6 +133,8 @@ status cuda_device::open_forward(const device_options& o) {
   auto forward = cuda_forward::make(std::move(s));
   if (!forward) return fail(forward.error());
   forward_ = std::move(*forward);
+  for (model_index m = 0; m < models_.size(); ++m)
+    if (auto ok = forward_->prepare(m); !ok) return ok;
   auto exchange = exchange_memory::make(ordinal_, shape_exchange(o.models, o.limits.max_batch_tokens, o.limits.max_members));
   if (!exchange) return fail(exchange.error());
   exchange_ = std::move(*exchange);
@@ -169,7 +171,6 @@ status cuda_device::set_dense(model_index model, std::vector<std::byte> weights)
                                                     weights.size(), m.shape.layers, model, wanted));
   if (auto ok = stand_on(ordinal_); !ok) return ok;
   if (auto ok = m.dense->load(weights); !ok) return ok;
-  if (auto ok = forward_->prepare(model); !ok) return ok;
   return stores_[model]->set_dense(std::move(weights));
 }
 
@@ -194,6 +195,7 @@ status cuda_device::run_step(model_index model, step_t step, std::span<float> hi
   if (hidden.size() % width != 0 || hidden.size() / width > max_batch_tokens_)
     return refuse(
         fmt::format("{} values are no batch of at most {} tokens of {}", hidden.size(), max_batch_tokens_, width));
+  if (!has_dense(model)) return refuse(fmt::format("model {} has no dense weights here yet", model));
   if (auto ok = stand_on(ordinal_); !ok) return ok;
   return forward_->run(model, step, hidden, *table, *links, counts);
 }

@@ -42,7 +42,7 @@ status cuda_page_pool::allocate(std::uint32_t pages) {
               cudaGetErrorString(code));
   }
   const auto chunk = std::min(longest_chunk, stride_);
-  for (auto* s : {&in_, &out_}) {
+  for (auto* s : {&in_[0], &in_[1], &in_[2], &in_[3], &out_}) {
     auto made = staging::make(chunk);
     if (!made) return fail(made.error());
     *s = std::move(*made);
@@ -72,7 +72,7 @@ status cuda_page_pool::write_at(page_index page, std::size_t offset, std::span<c
     return fail(errc::invalid_argument,
                 fmt::format("write: bytes {} to {} of a page of {}", offset, offset + piece.size(), page_bytes_));
   if (auto ok = stand_on(ordinal_); !ok) return ok;
-  return in_.to_device(at(page) + offset, piece);
+  return in_[turn_++ % in_.size()].to_device(at(page) + offset, piece);
 }
 
 result<std::uint64_t> cuda_page_pool::sum_of(page_index page) const {

@@ -1,6 +1,8 @@
 // A rank's pages of one model in GPU memory.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <memory>
 
 #include "gpu/cuda/checksum_impl.hpp"
@@ -61,7 +63,9 @@ class cuda_page_pool final : public page_pool {
   memory pages_;
   std::optional<cudaIpcMemHandle_t> handle_;
   page_book book_;
-  mutable staging in_, out_;
+  std::array<staging, 4> in_;  // pages are loaded by several threads when a deployment starts
+  std::atomic<unsigned> turn_{0};
+  mutable staging out_;
   mutable std::mutex sum_mutex_;  // guards what follows
   memory sum_parts_;
   stream sums_;

@@ -224,6 +224,7 @@ __global__ void __launch_bounds__(gather_threads) gather_kernel(layer_args a) {
   __shared__ gather_state s;
   auto* counts = a.work.counts + std::size_t{a.layer} * a.shape.entries;
   for (auto e = threadIdx.x; e < a.shape.entries; e += gather_threads) s.count[e] = 0;
+  if (threadIdx.x == 0) a.work.queue[0] = a.work.queue[1] = 0;
   if (!await_members(a.step, a.layer, signal_rows)) {
     if (threadIdx.x == 0) {
       *a.work.active_count = 0;

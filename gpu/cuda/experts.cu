@@ -149,6 +149,7 @@ struct up_args {
   std::uint16_t* inner;
   std::uint32_t intermediate;
   float* answers;                 // null: those of the exchange
+  std::uint32_t* queue;           // [2]: work taken so far, of the up and of the down product
   std::uint32_t layer;
   bool signals;
 };
@@ -234,17 +235,26 @@ __device__ void tile(const up_args& a, const std::byte* bundle, std::uint32_t ro
     down_tile<Weight, Tiles>(a, bundle, row0, first, count);
 }
 
-// Work is dealt out by (active slot, group of a block's rows); the grid is as large as the GPU takes at once.
+// The next piece of work of a warp; the same for its lanes. Asked for a piece ahead, so that nobody waits for the answer.
+__device__ std::uint32_t next_item(std::uint32_t* queue) {
+  std::uint32_t item = 0;
+  if (threadIdx.x % 32 == 0) item = atomicAdd(queue, 1);
+  return item;
+}
+
+// A warp's work is (active slot, rows of its matrices), taken from a queue: a block that finds no room at first, because
+// something else runs on the GPU, leaves its share to the others.
 template <class Weight, bool Up>
 __global__ void __launch_bounds__(threads, blocks_per_processor) multiply_experts(up_args a) {
   constexpr std::uint32_t warp_rows = Up ? 16 : 32;
   const auto rows = Up ? a.intermediate : a.shape.hidden;
-  const auto groups = (rows + warps * warp_rows - 1) / (warps * warp_rows);
+  const auto groups = (rows + warp_rows - 1) / warp_rows;
   const auto items = *a.active_count * groups;
-  for (auto item = blockIdx.x; item < items; item += gridDim.x) {
+  auto ahead = next_item(a.queue + (Up ? 0 : 1));
+  for (auto item = __shfl_sync(~0u, ahead, 0); item < items; item = __shfl_sync(~0u, ahead, 0)) {
+    ahead = next_item(a.queue + (Up ? 0 : 1));
     const auto active = a.active[item / groups];
-    const auto row0 = (item % groups * warps + threadIdx.x / 32) * warp_rows;
-    if (row0 >= rows) continue;
+    const auto row0 = item % groups * warp_rows;
     const auto* bundle = bundle_of(a, active.slot);
     for (std::uint32_t done = 0; done < active.count; done += 8 * most_tiles) {
       const auto left = min(active.count - done, std::uint32_t{8 * most_tiles}), first = active.first + done;
@@ -274,6 +284,7 @@ __global__ void shared_jobs(work_view work, const step_view* step, job* jobs, ac
   for (auto t = threadIdx.x; t < tokens; t += blockDim.x) jobs[t] = {t, 0, t};
   if (threadIdx.x == 0) {
     active[0] = {0, 0, tokens};
+    work.queue[2] = work.queue[3] = 0;
     *active_count = tokens > 0 ? 1 : 0;
   }
 }
@@ -282,7 +293,7 @@ __global__ void shared_jobs(work_view work, const step_view* step, job* jobs, ac
 
 cudaError_t run_experts(const layer_args& a, std::uint32_t processors, cudaStream_t on) {
   const up_args args{a.shape,       a.bundle,      a.work,       a.slots, nullptr, a.step, a.work.active, a.work.active_count,
-                     a.work.jobs,   a.work.inner,  a.shape.intermediate, nullptr, a.layer, true};
+                     a.work.jobs,   a.work.inner,  a.shape.intermediate, nullptr, a.work.queue, a.layer, true};
   const auto blocks = processors * blocks_per_processor;
   return a.shape.type == weight_type::f8_e4m3 ? both<std::uint8_t>(args, blocks, on)
                                               : both<std::uint16_t>(args, blocks, on);
@@ -304,6 +315,7 @@ cudaError_t run_shared(const layer_args& a, std::uint32_t processors, cudaStream
                      a.work.shared_inner,
                      inner,
                      a.work.shared_out,
+                     a.work.queue + 2,
                      a.layer,
                      false};
   return both<std::uint16_t>(args, processors * blocks_per_processor, on);

@@ -223,8 +223,7 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   const auto all = capacities(settings_.max_tokens);
   const auto capacity = *std::lower_bound(all.begin(), all.end(), tokens);
   const auto found = graphs_.find({model, capacity});
-  if (found == graphs_.end())
-    return give_up(fail(errc::invalid_argument, fmt::format("model {} has no dense weights here yet", model)));
+  if (found == graphs_.end()) return give_up(fail(errc::invalid_argument, fmt::format("model {} was not prepared", model)));
   if (auto ok = m.slots->flush(stream_.get()); !ok) return give_up(ok);
   work_.fault() = {};
   std::memcpy(work_.rows_in(), hidden.data(), hidden.size_bytes());

@@ -32,7 +32,7 @@ class cuda_forward {
   static result<std::unique_ptr<cuda_forward>> make(settings s);
   ~cuda_forward();
 
-  // Captures the graphs of `model`, whose dense weights are there now.
+  // Captures the graphs of `model`: once, before its first step.
   status prepare(model_index model);
   status run(model_index model, step_t step, std::span<float> hidden, const cuda_routing& routing,
              cuda_communicator& comm, slot_counts& counts);

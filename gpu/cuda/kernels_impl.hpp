@@ -67,6 +67,7 @@ struct work_view {
   std::uint32_t* shared_count;
   std::uint32_t* counts;  // [layers][entries]: tokens by slot, of this step
   std::uint32_t* done;    // [4]: blocks of a kernel that have finished; zero between kernels
+  std::uint32_t* queue;   // [4]: work taken from the lists of routed and of shared experts
   fault_view* fault;      // host-mapped
   std::uint32_t* failed;  // step_view::failed
 };

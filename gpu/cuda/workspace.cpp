@@ -59,6 +59,7 @@ void lay_out(cutter& c, const workspace_sizes& sizes, const most& m, work_view& 
   c.cut(v.shared_count, 1);
   c.cut(v.counts, m.counts);
   c.cut(v.done, 4);
+  c.cut(v.queue, 4);
 }
 
 }  // namespace

@@ -67,7 +67,7 @@ void rebalance::advance(wave& w, std::uint32_t rank) {
     at = progress::entered;
   }
   if (at == progress::entered && all(w, progress::entered)) {
-    rig_.use(rank, std::move(w.routing[rank]));
+    retired_.push_back(rig_.use(rank, std::move(w.routing[rank])));
     at = progress::routed;
   } else if (at == progress::routed && all(w, progress::routed)) {
     reclaim(w, rank);  // a boundary later: this rank has no step by the old table under way, nor has any other
@@ -135,8 +135,10 @@ status rebalance::fetch(wave& w, std::uint32_t rank) {
 
 // A wave, once there is room for it under way; null: something failed.
 rebalance::wave* rebalance::next_wave(std::size_t number) {
+  std::vector<std::shared_ptr<const routing_table>> retired;  // destroyed here, after the lock is
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failed_ || number < over_ + options_.waves_in_flight; });
+  retired.swap(retired_);
   if (failed_) return nullptr;
   opened_ = std::max(opened_, number + 1);
   return &waves_[number];

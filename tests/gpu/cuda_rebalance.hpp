@@ -75,6 +75,7 @@ class rebalance {
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::vector<wave> waves_;
+  std::vector<std::shared_ptr<const routing_table>> retired_;
   std::size_t opened_ = 0, over_ = 0;  // waves whose fetches have begun, that all ranks have reclaimed
   bool done_ = false;
   std::optional<error> failed_;

@@ -40,7 +40,10 @@ class rig {
   status load(const placement& table);  // pages, slots, routing
   status connect(epoch_t epoch, std::vector<std::unique_ptr<communicator>>& out);
   status connect(epoch_t epoch) { return connect(epoch, comms_); }
-  void use(std::uint32_t rank, std::shared_ptr<const routing_table> routing) { routing_.at(rank) = std::move(routing); }
+  // The table that it used before, to be let go of by another thread.
+  std::shared_ptr<const routing_table> use(std::uint32_t rank, std::shared_ptr<const routing_table> routing) {
+    return std::exchange(routing_.at(rank), std::move(routing));
+  }
   communicator& comm(std::uint32_t rank) { return *comms_.at(rank); }
 
   // Steps at most `count` times with `tokens` tokens a rank, each rank in a thread; milliseconds of each step as rank 0
