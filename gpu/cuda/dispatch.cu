@@ -169,6 +169,7 @@ struct gather_state {
   std::uint32_t count[max_entries];
   std::uint32_t first[max_entries];
   std::uint32_t warp_jobs[32], warp_active[32];
+  std::uint32_t wide;
 };
 
 __device__ bool holds(const layer_args& a, const pick& p) {
@@ -187,11 +188,19 @@ __device__ void for_each_pick(const layer_args& a, Body body) {
   }
 }
 
+__device__ void add_wide(const layer_args& a, gather_state& s, active_slot all) {
+  const auto parts = (all.count + wide_tokens - 1) / wide_tokens;
+  auto at = atomicAdd(&s.wide, parts);
+  for (std::uint32_t done = 0; done < all.count; done += wide_tokens)
+    a.work.wide[at++] = {all.slot, all.first + done, min(all.count - done, wide_tokens)};
+}
+
 // Exclusive sums over the entries, two of which are a thread's own: places of jobs, and of the active ones in a list.
 __device__ void lay_out(const layer_args& a, gather_state& s) {
   const std::uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, e = 2 * threadIdx.x;
   const auto n0 = e < a.shape.entries ? s.count[e] : 0, n1 = e + 1 < a.shape.entries ? s.count[e + 1] : 0;
-  std::uint32_t jobs = n0 + n1, active = (n0 > 0) + (n1 > 0);
+  const auto narrow = [&](std::uint32_t n) { return n > 0 && n <= a.wide_above; };
+  std::uint32_t jobs = n0 + n1, active = narrow(n0) + narrow(n1);
   const auto own_jobs = jobs, own_active = active;
   for (int step = 1; step < 32; step *= 2) {
     const auto j = __shfl_up_sync(~0u, jobs, step), c = __shfl_up_sync(~0u, active, step);
@@ -213,8 +222,10 @@ __device__ void lay_out(const layer_args& a, gather_state& s) {
     }
     all += s.warp_active[w];
   }
-  if (n0 > 0) a.work.active[place++] = {e, job, n0};
-  if (n1 > 0) a.work.active[place] = {e + 1, job + n0, n1};
+  if (narrow(n0)) a.work.active[place++] = {e, job, n0};
+  if (narrow(n1)) a.work.active[place] = {e + 1, job + n0, n1};
+  if (n0 > a.wide_above) add_wide(a, s, {e, job, n0});
+  if (n1 > a.wide_above) add_wide(a, s, {e + 1, job + n0, n1});
   if (e < a.shape.entries) s.first[e] = job;
   if (e + 1 < a.shape.entries) s.first[e + 1] = job + n0;
   if (threadIdx.x == 0) *a.work.active_count = all;
@@ -224,10 +235,10 @@ __global__ void __launch_bounds__(gather_threads) gather_kernel(layer_args a) {
   __shared__ gather_state s;
   auto* counts = a.work.counts + std::size_t{a.layer} * a.shape.entries;
   for (auto e = threadIdx.x; e < a.shape.entries; e += gather_threads) s.count[e] = 0;
-  if (threadIdx.x == 0) a.work.queue[0] = a.work.queue[1] = 0;
+  if (threadIdx.x == 0) s.wide = a.work.queue[0] = a.work.queue[1] = a.work.queue[4] = a.work.queue[5] = 0;
   if (!await_members(a.step, a.layer, signal_rows)) {
     if (threadIdx.x == 0) {
-      *a.work.active_count = 0;
+      *a.work.active_count = *a.work.wide_count = 0;
       *a.work.failed = 1;
       report(a.work.fault, fault_stopped, a.layer);
     }
@@ -248,6 +259,7 @@ __global__ void __launch_bounds__(gather_threads) gather_kernel(layer_args a) {
   for (auto e = threadIdx.x; e < a.shape.entries; e += gather_threads) counts[e] = s.count[e];
   lay_out(a, s);
   __syncthreads();
+  if (threadIdx.x == 0) *a.work.wide_count = s.wide;
   for_each_pick(a, [&](std::uint32_t m, std::uint32_t row, std::uint32_t answer, pick p) {
     if (holds(a, p)) a.work.jobs[atomicAdd(&s.first[p.slot], 1)] = {row, m, answer};
   });

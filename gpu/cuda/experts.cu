@@ -4,7 +4,7 @@
 // one chain of products over ascending columns, whatever the number of tokens: results do not depend on the batch.
 #include <cuda_fp8.h>
 
-#include "gpu/cuda/device_math.cuh"
+#include "gpu/cuda/expert_tiles.cuh"
 
 namespace ballast::gpu::cuda {
 namespace {
@@ -43,14 +43,6 @@ __device__ std::uint32_t two_as_bf16(std::uint32_t pair) {
 __device__ uint4 as_bf16(f8_row v) {
   return {two_as_bf16(v.bits.x & 0xffff), two_as_bf16(v.bits.x >> 16), two_as_bf16(v.bits.y & 0xffff),
           two_as_bf16(v.bits.y >> 16)};
-}
-
-__device__ void product(float (&c)[4], std::uint32_t a0, std::uint32_t a1, std::uint32_t a2, std::uint32_t a3,
-                        std::uint32_t b0, std::uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
 // A warp's two 16-row matrices times 8 * Tiles tokens. row[i]: this lane's rows, two of each matrix.
@@ -136,29 +128,9 @@ __device__ void multiply_all(warp_product<std::uint8_t, Tiles>& p, const std::ui
   }
 }
 
-struct up_args {
-  shape_view shape;
-  bundle_view bundle;
-  work_view work;
-  const slot_view* slots;
-  const std::uint16_t* rows;      // of tokens; null: those of the exchange
-  const step_view* step;
-  const active_slot* active;
-  const std::uint32_t* active_count;
-  const job* jobs;
-  std::uint16_t* inner;
-  std::uint32_t intermediate;
-  float* answers;                 // null: those of the exchange
-  std::uint32_t* queue;           // [2]: work taken so far, of the up and of the down product
-  std::uint32_t layer;
-  bool signals;
-};
-
-__device__ const std::byte* bundle_of(const up_args& a, std::uint32_t slot) { return a.slots[slot].bundle; }
-
 // 8 * Tiles tokens, from job `first` on; `count` of them are there.
 template <class Weight, int Tiles>
-__device__ void up_tile(const up_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
+__device__ void up_tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
                         std::uint32_t count) {
   const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
   const std::uint32_t width = a.shape.hidden, rows = a.intermediate;
@@ -184,17 +156,13 @@ __device__ void up_tile(const up_args& a, const std::byte* bundle, std::uint32_t
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const std::uint32_t at = i * 8 + 2 * quad + v;
-      const auto inner = [&](int part) {
-        const float g = p.sum[0][i][v + part], u = p.sum[1][i][v + part];
-        return g / (1.0f + expf(-g)) * u;
-      };
-      auto* out = a.inner + std::size_t{first + at} * rows + mine;
-      if (at < count && mine + 1 < rows) *reinterpret_cast<std::uint32_t*>(out) = pack_bf16(inner(0), inner(2));
+      if (at < count && mine + 1 < rows)
+        store_inner(a, first + at, mine, p.sum[0][i][v], p.sum[1][i][v], p.sum[0][i][v + 2], p.sum[1][i][v + 2]);
     }
 }
 
 template <class Weight, int Tiles>
-__device__ void down_tile(const up_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
+__device__ void down_tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
                           std::uint32_t count) {
   const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
   const std::uint32_t width = a.intermediate, rows = a.shape.hidden;
@@ -218,16 +186,14 @@ __device__ void down_tile(const up_args& a, const std::byte* bundle, std::uint32
 #pragma unroll
     for (int v = 0; v < 2; ++v) {
       const std::uint32_t at = i * 8 + 2 * quad + v;
-      if (at >= count || mine + 3 >= rows) continue;
-      const auto& to = a.jobs[first + at];
-      auto* answers = a.answers != nullptr ? a.answers : a.step->at[to.member].answers;
-      *reinterpret_cast<float4*>(answers + std::size_t{to.answer} * rows + mine) =
-          make_float4(p.sum[0][i][v], p.sum[0][i][v + 2], p.sum[1][i][v], p.sum[1][i][v + 2]);
+      if (at < count && mine + 3 < rows)
+        store_answer(a, first + at, mine,
+                     make_float4(p.sum[0][i][v], p.sum[0][i][v + 2], p.sum[1][i][v], p.sum[1][i][v + 2]));
     }
 }
 
 template <class Weight, bool Up, int Tiles>
-__device__ void tile(const up_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
+__device__ void tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
                      std::uint32_t count) {
   if constexpr (Up)
     up_tile<Weight, Tiles>(a, bundle, row0, first, count);
@@ -245,7 +211,7 @@ __device__ std::uint32_t next_item(std::uint32_t* queue) {
 // A warp's work is (active slot, rows of its matrices), taken from a queue: a block that finds no room at first, because
 // something else runs on the GPU, leaves its share to the others.
 template <class Weight, bool Up>
-__global__ void __launch_bounds__(threads, blocks_per_processor) multiply_experts(up_args a) {
+__global__ void __launch_bounds__(threads, blocks_per_processor) multiply_experts(expert_args a) {
   constexpr std::uint32_t warp_rows = Up ? 16 : 32;
   const auto rows = Up ? a.intermediate : a.shape.hidden;
   const auto groups = (rows + warp_rows - 1) / warp_rows;
@@ -255,7 +221,7 @@ __global__ void __launch_bounds__(threads, blocks_per_processor) multiply_expert
     ahead = next_item(a.queue + (Up ? 0 : 1));
     const auto active = a.active[item / groups];
     const auto row0 = item % groups * warp_rows;
-    const auto* bundle = bundle_of(a, active.slot);
+    const auto* bundle = a.slots[active.slot].bundle;
     for (std::uint32_t done = 0; done < active.count; done += 8 * most_tiles) {
       const auto left = min(active.count - done, std::uint32_t{8 * most_tiles}), first = active.first + done;
       if (left <= 8)
@@ -270,9 +236,15 @@ __global__ void __launch_bounds__(threads, blocks_per_processor) multiply_expert
   if (!Up && a.signals && *a.work.failed == 0) signal_when_all_done(a.step, a.layer, signal_answers, a.work.done + 1);
 }
 
+// Wide slots first: they take longest.
 template <class Weight>
-cudaError_t both(const up_args& a, std::uint32_t blocks, cudaStream_t on) {
+cudaError_t both(const expert_args& a, std::uint32_t processors, cudaStream_t on) {
+  const auto blocks = processors * blocks_per_processor;
+  if (a.wide != nullptr)
+    if (const auto code = multiply_wide_up(a, processors, on); code != cudaSuccess) return code;
   multiply_experts<Weight, true><<<blocks, threads, 0, on>>>(a);
+  if (a.wide != nullptr)
+    if (const auto code = multiply_wide_down(a, processors, on); code != cudaSuccess) return code;
   multiply_experts<Weight, false><<<blocks, threads, 0, on>>>(a);
   return cudaGetLastError();
 }
@@ -292,33 +264,26 @@ __global__ void shared_jobs(work_view work, const step_view* step, job* jobs, ac
 }  // namespace
 
 cudaError_t run_experts(const layer_args& a, std::uint32_t processors, cudaStream_t on) {
-  const up_args args{a.shape,       a.bundle,      a.work,       a.slots, nullptr, a.step, a.work.active, a.work.active_count,
-                     a.work.jobs,   a.work.inner,  a.shape.intermediate, nullptr, a.work.queue, a.layer, true};
-  const auto blocks = processors * blocks_per_processor;
-  return a.shape.type == weight_type::f8_e4m3 ? both<std::uint8_t>(args, blocks, on)
-                                              : both<std::uint16_t>(args, blocks, on);
+  const auto& w = a.work;
+  const bool wide = a.wide_above != no_slot;
+  const expert_args args{a.shape,  a.bundle, w,      a.slots,  nullptr, a.step,
+                         w.active, w.active_count, wide ? w.wide : nullptr, w.wide_count, w.jobs, w.inner,
+                         a.shape.intermediate, nullptr, w.queue, a.layer, true};
+  return a.shape.type == weight_type::f8_e4m3 ? both<std::uint8_t>(args, processors, on)
+                                              : both<std::uint16_t>(args, processors, on);
 }
 
 cudaError_t run_shared(const layer_args& a, std::uint32_t processors, cudaStream_t on) {
+  const auto& w = a.work;
   const auto inner = a.shape.shared_intermediate;
   const std::size_t bytes = std::size_t{inner} * a.shape.hidden * 2;
-  shared_jobs<<<1, 256, 0, on>>>(a.work, a.step, a.work.shared_jobs, a.work.shared_active, a.work.shared_count);
-  const up_args args{a.shape,
-                     {0, bytes, 2 * bytes, 0, 0, 0},
-                     a.work,
-                     a.dense.shared_slot,
-                     a.work.own,
-                     a.step,
-                     a.work.shared_active,
-                     a.work.shared_count,
-                     a.work.shared_jobs,
-                     a.work.shared_inner,
-                     inner,
-                     a.work.shared_out,
-                     a.work.queue + 2,
-                     a.layer,
-                     false};
-  return both<std::uint16_t>(args, processors * blocks_per_processor, on);
+  shared_jobs<<<1, 256, 0, on>>>(w, a.step, w.shared_jobs, w.shared_active, w.shared_count);
+  const expert_args args{a.shape, {0, bytes, 2 * bytes, 0, 0, 0}, w, a.dense.shared_slot, w.own, a.step,
+                         w.shared_active, w.shared_count, nullptr, nullptr, w.shared_jobs, w.shared_inner,
+                         inner, w.shared_out, w.queue + 2, a.layer, false};
+  return both<std::uint16_t>(args, processors, on);
 }
+
+bool has_wide_way(const shape_view& shape) { return can_be_wide(shape); }
 
 }  // namespace ballast::gpu::cuda

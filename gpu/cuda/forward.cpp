@@ -87,6 +87,8 @@ layer_args cuda_forward::args_of(model_index model, std::uint32_t capacity) cons
   a.work = work_.view();
   a.step = work_.step();
   a.capacity = capacity;
+  // Small batches leave the wide kernels out: launching them would cost more than they save.
+  if (capacity > 256 && has_wide_way(a.shape)) a.wide_above = 64;
   return a;
 }
 
@@ -221,7 +223,9 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   if (auto ok = comm.links().alive(); !ok) return ok;
   if (auto ok = fill_step(model, step, tokens, routing, comm); !ok) return give_up(ok);
   const auto all = capacities(settings_.max_tokens);
-  const auto capacity = *std::lower_bound(all.begin(), all.end(), tokens);
+  const auto& announced = work_.next_step().tokens;
+  const auto most = *std::max_element(announced, announced + comm.size());  // what others send here counts, too
+  const auto capacity = *std::lower_bound(all.begin(), all.end(), most);
   const auto found = graphs_.find({model, capacity});
   if (found == graphs_.end()) return give_up(fail(errc::invalid_argument, fmt::format("model {} was not prepared", model)));
   if (auto ok = m.slots->flush(stream_.get()); !ok) return give_up(ok);

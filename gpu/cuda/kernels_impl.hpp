@@ -59,6 +59,8 @@ struct work_view {
   job* jobs;              // [members * T * top_k]
   active_slot* active;    // [entries]
   std::uint32_t* active_count;
+  active_slot* wide;      // [members * T * top_k / wide_tokens + entries]: parts of slots that many tokens were sent to
+  std::uint32_t* wide_count;
   std::uint16_t* inner;   // [members * T * top_k][intermediate] bf16
   float* shared_out;      // [T][hidden]
   std::uint16_t* shared_inner;  // [T][shared_intermediate]
@@ -67,7 +69,7 @@ struct work_view {
   std::uint32_t* shared_count;
   std::uint32_t* counts;  // [layers][entries]: tokens by slot, of this step
   std::uint32_t* done;    // [4]: blocks of a kernel that have finished; zero between kernels
-  std::uint32_t* queue;   // [4]: work taken from the lists of routed and of shared experts
+  std::uint32_t* queue;   // [8]: work taken from the lists, by kernel
   fault_view* fault;      // host-mapped
   std::uint32_t* failed;  // step_view::failed
 };
@@ -81,7 +83,10 @@ struct layer_args {
   const step_view* step;
   std::uint32_t layer;
   std::uint32_t capacity;  // tokens of this rank that the grids are sized for
+  std::uint32_t wide_above = no_slot;  // slots with more tokens go the wide way; no_slot: none does
 };
+inline constexpr std::uint32_t wide_tokens = 128;  // of one part
+bool has_wide_way(const shape_view& shape);
 
 // normed, own <- hidden. Only before the first layer: combine does it for the next one.
 cudaError_t norm_rows(const layer_args& a, cudaStream_t on);

@@ -51,6 +51,8 @@ void lay_out(cutter& c, const workspace_sizes& sizes, const most& m, work_view& 
   c.cut(v.jobs, all * m.top_k);
   c.cut(v.active, m.entries);
   c.cut(v.active_count, 1);
+  c.cut(v.wide, all * m.top_k / wide_tokens + m.entries);
+  c.cut(v.wide_count, 1);
   c.cut(v.inner, all * m.inner);
   c.cut(v.shared_out, own * m.hidden);
   c.cut(v.shared_inner, own * m.shared);
@@ -59,7 +61,7 @@ void lay_out(cutter& c, const workspace_sizes& sizes, const most& m, work_view& 
   c.cut(v.shared_count, 1);
   c.cut(v.counts, m.counts);
   c.cut(v.done, 4);
-  c.cut(v.queue, 4);
+  c.cut(v.queue, 8);
 }
 
 }  // namespace

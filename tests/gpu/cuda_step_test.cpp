@@ -147,6 +147,33 @@ TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_t
   }
 }
 
+// Slots with many tokens are multiplied another way, out of shared memory: nobody can tell.
+TEST(cuda_wide, large_batches_give_the_bits_of_one_token) {
+  BALLAST_NEEDS_GPUS(1);
+  auto shape = wide_shape();
+  shape.intermediate = 192;
+  const auto model = make_model(shape, 1);
+  auto options = on_gpu(2, 16);
+  options.max_batch_tokens = 700;
+  cluster one(model, on_gpu(1)), c(model, options);
+  ASSERT_TRUE(one.connect(1));
+  ASSERT_TRUE(one.load(random_placement(shape, one.seats(), shape.experts, 0, 1)));
+  ASSERT_TRUE(c.connect(1));
+  ASSERT_TRUE(c.load(random_placement(shape, c.seats(), 16, 6, 2)));
+  step_t step_alone = 1;
+  for (step_t step = 1; step <= 3; ++step) {
+    batches hidden(2);
+    hidden[0].push_back(make_hidden(shape, step == 2 ? 3 : 650, step));
+    hidden[1].push_back(make_hidden(shape, step == 3 ? 0 : 400, step + 10));
+    const auto before = hidden;
+    for (const auto& s : c.step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
+    for (std::uint32_t r = 0; r < 2; ++r) {
+      EXPECT_TRUE(same_bits(hidden[r][0], alone(one, shape, step_alone, before[r][0]))) << "rank " << r;
+      step_alone += before[r][0].size() / shape.hidden;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(all, cuda_shapes, ::testing::ValuesIn(shapes()), [](const auto& i) { return i.param.name; });
 
 struct cuda_steps : ::testing::Test {

@@ -22,6 +22,7 @@ parser.add_argument("--hidden", type=int, default=2048)
 parser.add_argument("--intermediate", type=int, default=768)
 parser.add_argument("--cycles", type=int, default=20)
 parser.add_argument("--seconds", type=float, default=2)
+parser.add_argument("--logs", default="", help="folder to keep the programs' logs in; they then log every command")
 args = parser.parse_args()
 
 CONFIG = """
@@ -80,8 +81,9 @@ def config(name, **values):
 
 
 def start(*command):
-    with open(os.path.join(folder.name, f"log{len(running)}"), "w", encoding="utf-8") as log:
-        process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=log, text=True)
+    verbose = ["--verbose"] if args.logs else []
+    with open(os.path.join(args.logs or folder.name, f"log{len(running)}"), "w", encoding="utf-8") as log:
+        process = subprocess.Popen([str(c) for c in command] + verbose, stdout=subprocess.PIPE, stderr=log, text=True)
     running.append(process)
     line = process.stdout.readline()
     if not line:
