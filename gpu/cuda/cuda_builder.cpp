@@ -37,6 +37,7 @@ result<std::unique_ptr<cuda_builder>> cuda_builder::make(int ordinal, host::host
 }
 
 result<std::string> cuda_builder::open(epoch_t epoch) {
+  if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
   auto links = links_.open(epoch);
   if (!links) return fail(links.error());
   half made;

@@ -14,6 +14,8 @@ namespace {
 class cuda_device final : public device {
  public:
   static result<std::unique_ptr<device>> make(const device_options& options);
+  // What is freed on a thread that stands elsewhere would begin a context there.
+  ~cuda_device() override { (void)stand_on(ordinal_); }
 
   page_pool& pages(model_index model) override { return stores_.at(model)->pool(); }
   slot_table& slots(model_index model) override { return *models_.at(model).slots; }

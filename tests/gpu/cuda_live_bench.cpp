@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <numeric>
 #include <string>
 
@@ -131,30 +132,37 @@ bool switches(live& l, std::uint32_t times) {
   return true;
 }
 
-int run_all() {
-  const std::uint32_t layer_pages = rebalance_options{}.per_layer;
-  struct setting {
-    std::uint64_t gbps;
-    std::uint32_t spare_layers;
-  };
-  for (const auto [gbps, spare_layers] : {setting{0, 8}, setting{0, 48}, setting{100, 48}, setting{50, 48}}) {
-    auto l = make_live(gbps, spare_layers * layer_pages);
-    if (!l) return good(fail(l.error()), "rig"), 1;
-    rebalance_options how;
-    how.waves_in_flight = std::min(8u, spare_layers / 2);  // a rank holds few tables at once
-    how.wave_layers = spare_layers / how.waves_in_flight;
-    if (gbps == 0)
-      for (int repeat = 0; repeat < 3; ++repeat)
-        if (!idle_rebalance(*l, how)) return 1;
-    for (int repeat = 0; repeat < 3; ++repeat)
-      if (!live_rebalance(*l, gbps, how)) return 1;
-    if (gbps == 0 && spare_layers == 8 && !switches(*l, 20)) return 1;
-    std::fflush(stdout);
-  }
-  return 0;
+struct setting {
+  std::uint64_t gbps = 0;
+  std::uint32_t spare_layers = 8;
+};
+
+bool measure(const setting& how) {
+  auto l = make_live(how.gbps, how.spare_layers * rebalance_options{}.per_layer);
+  if (!l) return good(fail(l.error()), "rig");
+  rebalance_options waves;
+  waves.waves_in_flight = std::min(8u, how.spare_layers / 2);  // a rank holds few tables at once
+  waves.wave_layers = how.spare_layers / waves.waves_in_flight;
+  for (int repeat = 0; how.gbps == 0 && repeat < 3; ++repeat)
+    if (!idle_rebalance(*l, waves)) return false;
+  for (int repeat = 0; repeat < 3; ++repeat)
+    if (!live_rebalance(*l, how.gbps, waves)) return false;
+  if (how.gbps == 0 && !switches(*l, 20)) return false;
+  std::fflush(stdout);
+  return true;
 }
 
 }  // namespace
 }  // namespace ballast::gpu::bench
 
-int main() { return ballast::gpu::bench::run_all(); }
+// cuda_live_bench [GBPS SPARE_LAYERS]…: GBPS 0 is unpaced.
+int main(int argc, char** argv) {
+  std::vector<ballast::gpu::bench::setting> all;
+  for (int i = 1; i + 1 < argc; i += 2)
+    all.push_back(
+        {std::strtoull(argv[i], nullptr, 10), static_cast<std::uint32_t>(std::strtoul(argv[i + 1], nullptr, 10))});
+  if (all.empty()) all = {{0, 8}, {0, 48}, {100, 48}, {50, 48}};
+  for (const auto& how : all)
+    if (how.spare_layers < 2 || !ballast::gpu::bench::measure(how)) return 1;
+  return 0;
+}

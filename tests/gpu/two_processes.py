@@ -48,12 +48,7 @@ data = "ipc://{folder}/d{gpu}-*"
 {exchange}
 [[model]]
 name = "m"
-seed = 3
-layers = {layers}
-experts = {experts}
-top_k = {top_k}
-hidden = {hidden}
-intermediate = {intermediate}
+checkpoint = "{folder}/model"
 """
 
 folder = tempfile.TemporaryDirectory()
@@ -73,9 +68,7 @@ def check(holds, what):
 def config(name, **values):
     path = os.path.join(folder.name, name)
     with open(path, "w", encoding="utf-8") as out:
-        out.write(CONFIG.format(folder=folder.name, backend=args.backend, layers=args.layers, experts=args.experts,
-                                top_k=min(8, args.experts // 2), hidden=args.hidden, intermediate=args.intermediate,
-                                redundant=args.experts // 8, spare=args.experts // 8 * 8, gbps=100,
+        out.write(CONFIG.format(folder=folder.name, backend=args.backend, experts=args.experts, redundant=args.experts // 8, spare=args.experts // 8 * 8, gbps=100,
                                 exchange=f'exchange = "{args.exchange}"' if args.exchange else "", **values))
     return path
 
@@ -203,7 +196,16 @@ def kill(agents):
            failed=report["requests_failed"], resends=report["resends"])
 
 
+def make_checkpoint():
+    subprocess.run([os.path.join(args.programs, "ballast"), "make-checkpoint", os.path.join(folder.name, "model"), "--layers",
+                    str(args.layers), "--experts", str(args.experts), "--top-k", str(min(8, args.experts // 2)), "--hidden",
+                    str(args.hidden), "--intermediate", str(args.intermediate)], check=True, stdout=subprocess.DEVNULL)
+
+
 try:
+    began = time.monotonic()
+    make_checkpoint()
+    figure("checkpoint", seconds=time.monotonic() - began)
     _, line = start(os.path.join(args.programs, "ballast-coordinator"), "--config", config("c.toml", coordinator="tcp://127.0.0.1:1", gpu=0))
     ports = [word.strip(",") for word in line.split() if word.strip(",").startswith("tcp://")]
     at = ["--coordinator", ports[0], "--events", ports[1]]
