@@ -77,6 +77,7 @@ status agent::impl::open_ranks() {
   gpu::device_options options;
   options.bind = config.data;
   options.first_gpu = config.first_gpu;
+  options.limits.verify_pages = config.verify_pages;
   options.limits.max_members = config.max_members;
   options.limits.max_batch_tokens = config.max_batch_tokens;
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);

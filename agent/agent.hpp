@@ -21,6 +21,7 @@ struct agent_config {
   std::string advertise;                          // host that others reach this agent by; default: as bound
   std::string data = "ipc:///tmp/ballast-*";      // address pattern for tokens and weights (gpu::device_options::bind)
   std::string backend = "host";
+  bool verify_pages = true;                       // of experts that are copied within a host
   std::uint32_t first_gpu = 0;                    // rank r stands on GPU (first_gpu + r) modulo their number
   std::uint32_t max_members = 8;                  // ranks that a GPU rank has buffers to exchange tokens with
   std::uint32_t ranks = 1;

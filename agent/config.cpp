@@ -27,6 +27,7 @@ result<agent_config> read_agent_config(const std::string& path) {
   c.advertise = a.get("advertise", c.advertise);
   c.data = a.get("data", c.data);
   c.backend = a.get("backend", c.backend);
+  c.verify_pages = a.get("verify_pages", true);
   c.first_gpu = static_cast<std::uint32_t>(a.get("first_gpu", std::uint64_t{0}, 0, 64));
   c.max_members = static_cast<std::uint32_t>(a.get("max_members", std::uint64_t{8}, 1, 64));
   c.ranks = static_cast<std::uint32_t>(a.get("ranks", std::uint64_t{1}, 1, 64));

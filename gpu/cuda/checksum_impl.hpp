@@ -43,7 +43,7 @@ struct checksum_batch {
 };
 
 // Thread blocks a page. Few, so that kernels of other streams find room beside them.
-inline constexpr std::uint32_t checksum_parts = 8;
+inline constexpr std::uint32_t checksum_parts = 32;
 
 // parts[page * checksum_parts ...]: what each block of the page added; memory that the device can write, such as mapped
 // host memory. Issued on `on`.

@@ -132,6 +132,7 @@ status cuda_device::open_forward(const device_options& o) {
   s.max_tokens = o.limits.max_batch_tokens;
   s.members = o.limits.max_members;
   s.timeout = o.limits.collective_timeout;
+  s.count_loads = o.limits.count_loads;
   auto forward = cuda_forward::make(std::move(s));
   if (!forward) return fail(forward.error());
   forward_ = std::move(*forward);
@@ -157,7 +158,7 @@ status cuda_device::open_links(const device_options& o) {
   auto builder = cuda_builder::make(ordinal_, *links_, *exchange_);
   if (!builder) return fail(builder.error());
   builder_ = std::move(*builder);
-  auto transport = cuda_transport::open(context, pattern, stores_, {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s});
+  auto transport = cuda_transport::open(context, pattern, stores_, {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s, .verify = o.limits.verify_pages});
   if (!transport) return fail(transport.error());
   transport_ = std::move(*transport);
   return {};

@@ -16,6 +16,7 @@ struct cuda_transport_options {
   int ordinal = 0;
   std::uint64_t bytes_per_s = 0;  // of this rank's pulls; 0: as fast as they go
   bool allow_mappings = true;     // false: everything as messages
+  bool verify = true;             // false: copied pages are published without a checksum of what arrived
 };
 
 // Threads: as weight_transport says; counts() any. The stores must outlive it; its destruction waits for the leases of

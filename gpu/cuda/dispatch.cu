@@ -256,7 +256,8 @@ __global__ void __launch_bounds__(gather_threads) gather_kernel(layer_args a) {
       report(a.work.fault, fault_wrong_expert, a.layer, m, p.slot, p.expert, a.slots[p.slot].expert);
   });
   __syncthreads();
-  for (auto e = threadIdx.x; e < a.shape.entries; e += gather_threads) counts[e] = s.count[e];
+  if (a.count_loads)
+    for (auto e = threadIdx.x; e < a.shape.entries; e += gather_threads) counts[e] = s.count[e];
   lay_out(a, s);
   __syncthreads();
   if (threadIdx.x == 0) *a.work.wide_count = s.wide;

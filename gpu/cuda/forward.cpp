@@ -87,6 +87,7 @@ layer_args cuda_forward::args_of(model_index model, std::uint32_t capacity) cons
   a.work = work_.view();
   a.step = work_.step();
   a.capacity = capacity;
+  a.count_loads = settings_.count_loads;
   // Small batches leave the wide kernels out: launching them would cost more than they save.
   if (capacity > 256 && has_wide_way(a.shape)) a.wide_above = 64;
   return a;
@@ -124,6 +125,7 @@ status cuda_forward::issue_step(model_index model, std::uint32_t capacity) {
     if (auto ok = issue_layer(a, next); !ok) return ok;
   }
   if (auto ok = copy(work_.rows_out(), a.work.hidden, row_bytes, cudaMemcpyDeviceToHost); !ok) return ok;
+  if (!settings_.count_loads) return {};
   return copy(work_.counts_out(), a.work.counts, counts_bytes, cudaMemcpyDeviceToHost);
 }
 
@@ -239,7 +241,7 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   if (!waited) return give_up(waited);
   if (auto ok = fault_of(comm); !ok) return give_up(ok);
   std::memcpy(hidden.data(), work_.rows_out(), hidden.size_bytes());
-  take_counts(model, counts);
+  if (settings_.count_loads) take_counts(model, counts);
   return {};
 }
 

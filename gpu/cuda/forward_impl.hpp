@@ -28,6 +28,7 @@ class cuda_forward {
     std::vector<model_parts> models;
     std::uint32_t max_tokens = 0, members = 0;
     std::chrono::milliseconds timeout{10'000};
+    bool count_loads = true;
   };
   static result<std::unique_ptr<cuda_forward>> make(settings s);
   ~cuda_forward();

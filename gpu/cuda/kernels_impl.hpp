@@ -83,6 +83,7 @@ struct layer_args {
   const step_view* step;
   std::uint32_t layer;
   std::uint32_t capacity;  // tokens of this rank that the grids are sized for
+  bool count_loads = true;
   std::uint32_t wide_above = no_slot;  // slots with more tokens go the wide way; no_slot: none does
 };
 inline constexpr std::uint32_t wide_tokens = 128;  // of one part

@@ -27,6 +27,7 @@ class mapped_pull {
     host::pace& speed;
     host::cancellation& stop;
     transfer_counts& counts;
+    bool verify = true;
   };
   mapped_pull(tools with, source_link& link, const source_link::view& view, cuda_page_pool& pool,
               std::chrono::milliseconds deadline)

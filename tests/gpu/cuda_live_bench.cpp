@@ -26,11 +26,19 @@ struct live {
   free_slots free;
 };
 
-result<live> make_live(std::uint64_t gbps, std::uint32_t spare) {
+struct setting {
+  std::uint64_t gbps = 0;  // 0: unpaced
+  std::uint32_t spare_layers = 8;
+  bool verify = true;
+};
+
+result<live> make_live(const setting& how) {
+  const auto spare = how.spare_layers * rebalance_options{}.per_layer;
   rig_options o;
   o.slots_per_layer = slots_per_layer;
   o.spare_pages = spare;
-  o.pull_bytes_per_s = gbps * 1'000'000'000;
+  o.pull_bytes_per_s = how.gbps * 1'000'000'000;
+  o.verify_pages = how.verify;
   live l;
   auto made = rig::make(o);
   if (!made) return fail(made.error());
@@ -69,7 +77,7 @@ bool idle_rebalance(live& l, rebalance_options how) {
   return true;
 }
 
-bool live_rebalance(live& l, std::uint64_t gbps, rebalance_options how) {
+bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   const auto warm = l.ranks->run(warm_steps, tokens);
   const auto quiet = l.ranks->run(quiet_steps, tokens);
   if (!warm || !quiet) return good(fail(quiet.error()), "quiet steps");
@@ -86,11 +94,11 @@ bool live_rebalance(live& l, std::uint64_t gbps, rebalance_options how) {
   const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
   const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
   fmt::print(
-      "rebalance live gbps={} spare_layers={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} "
+      "rebalance live gbps={} spare_layers={} verify={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} "
       "quiet_p99={:.3f} "
       "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
-      gbps, how.wave_layers * how.waves_in_flight, moving.milliseconds(), gb, during.size(), quiet50, quiet99, during50,
-      during99, during99 / quiet99, growth / gb);
+      asked.gbps, asked.spare_layers, asked.verify, moving.milliseconds(), gb, during.size(), quiet50, quiet99,
+      during50, during99, during99 / quiet99, growth / gb);
   return true;
 }
 
@@ -132,13 +140,8 @@ bool switches(live& l, std::uint32_t times) {
   return true;
 }
 
-struct setting {
-  std::uint64_t gbps = 0;
-  std::uint32_t spare_layers = 8;
-};
-
 bool measure(const setting& how) {
-  auto l = make_live(how.gbps, how.spare_layers * rebalance_options{}.per_layer);
+  auto l = make_live(how);
   if (!l) return good(fail(l.error()), "rig");
   rebalance_options waves;
   waves.waves_in_flight = std::min(8u, how.spare_layers / 2);  // a rank holds few tables at once
@@ -146,7 +149,7 @@ bool measure(const setting& how) {
   for (int repeat = 0; how.gbps == 0 && repeat < 3; ++repeat)
     if (!idle_rebalance(*l, waves)) return false;
   for (int repeat = 0; repeat < 3; ++repeat)
-    if (!live_rebalance(*l, how.gbps, waves)) return false;
+    if (!live_rebalance(*l, how, waves)) return false;
   if (how.gbps == 0 && !switches(*l, 20)) return false;
   std::fflush(stdout);
   return true;
@@ -155,13 +158,13 @@ bool measure(const setting& how) {
 }  // namespace
 }  // namespace ballast::gpu::bench
 
-// cuda_live_bench [GBPS SPARE_LAYERS]…: GBPS 0 is unpaced.
+// cuda_live_bench [GBPS SPARE_LAYERS VERIFY]…: GBPS 0 is unpaced, VERIFY 0 or 1.
 int main(int argc, char** argv) {
   std::vector<ballast::gpu::bench::setting> all;
-  for (int i = 1; i + 1 < argc; i += 2)
-    all.push_back(
-        {std::strtoull(argv[i], nullptr, 10), static_cast<std::uint32_t>(std::strtoul(argv[i + 1], nullptr, 10))});
-  if (all.empty()) all = {{0, 8}, {0, 48}, {100, 48}, {50, 48}};
+  for (int i = 1; i + 2 < argc; i += 3)
+    all.push_back({std::strtoull(argv[i], nullptr, 10),
+                   static_cast<std::uint32_t>(std::strtoul(argv[i + 1], nullptr, 10)), *argv[i + 2] != '0'});
+  if (all.empty()) all = {{0, 8, true}, {0, 48, true}, {100, 48, true}, {50, 48, true}};
   for (const auto& how : all)
     if (how.spare_layers < 2 || !ballast::gpu::bench::measure(how)) return 1;
   return 0;
