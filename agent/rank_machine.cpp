@@ -78,6 +78,7 @@ void rank_machine::begin_loop_order(const seat_command& c, rank_effects& out) {
     return;
   }
   if (std::holds_alternative<command::halt>(c.body)) {
+    out.push_back(rank_effect::cancel_fetches{});
     out.push_back(rank_effect::abort_comms{});
     connected_.clear();
   } else if (const auto* revert = std::get_if<command::revert>(&c.body)) {

@@ -91,9 +91,19 @@ TEST_F(rank_machine_test, refuses_to_switch_to_a_communicator_it_never_connected
 
 TEST_F(rank_machine_test, halt_aborts_communicators_before_it_waits_for_the_loop) {
   const auto out = command(1, command::halt{});
-  ASSERT_EQ(out.size(), 2u);
-  EXPECT_TRUE(std::holds_alternative<rank_effect::abort_comms>(out[0]));
-  EXPECT_TRUE(std::holds_alternative<rank_effect::order>(out[1]));
+  ASSERT_EQ(out.size(), 3u);
+  EXPECT_TRUE(std::holds_alternative<rank_effect::abort_comms>(out[1]));
+  EXPECT_TRUE(std::holds_alternative<rank_effect::order>(out[2]));
+}
+
+// The lost member may be the source; what comes next would wait behind the pull for its deadline.
+TEST_F(rank_machine_test, halt_gives_fetches_up_and_answers_the_stage_when_they_have_ended) {
+  command(1, command::stage{{stage_item{}}});
+  EXPECT_NE(find<rank_effect::cancel_fetches>(command(2, command::halt{})), nullptr);
+  const auto given_up = machine.on(rank_event::fetched{1, fail(errc::aborted, "staging was given up"), 0});
+  EXPECT_EQ(answer(given_up).sequence, 1u);
+  EXPECT_EQ(answer(given_up).failure.code, errc::aborted);
+  EXPECT_TRUE(answer(notice(2)).ok);
 }
 
 TEST_F(rank_machine_test, release_forgets_what_is_under_way_and_gives_its_pages_back) {
