@@ -125,6 +125,21 @@ TEST_F(rank_machine_test, reports_a_failed_communicator) {
   EXPECT_EQ(trouble->report.epoch, 5u);
 }
 
+// A report can be lost on its way; until something is done about it, it is made again.
+TEST_F(rank_machine_test, repeats_its_report_with_every_beat_until_it_is_told_what_to_do) {
+  EXPECT_TRUE(machine.on(rank_event::beat{}).empty());
+  machine.on(rank_event::comm_failed{5, {errc::timed_out, "seat 2 stayed away"}});
+  for (int i = 0; i < 3; ++i) {
+    const auto out = machine.on(rank_event::beat{});
+    ASSERT_NE(find<rank_effect::trouble>(out), nullptr);
+    EXPECT_EQ(find<rank_effect::trouble>(out)->report.epoch, 5u);
+  }
+  command(1, command::publish{});
+  EXPECT_FALSE(machine.on(rank_event::beat{}).empty()) << "that settles nothing";
+  command(2, command::halt{});
+  EXPECT_TRUE(machine.on(rank_event::beat{}).empty());
+}
+
 TEST_F(rank_machine_test, remembers_a_bounded_number_of_outcomes) {
   for (std::uint64_t s = 1; s <= rank_machine::remembered_outcomes + 1; ++s) {
     command(s, command::publish{});
