@@ -16,22 +16,23 @@
 #include <vector>
 
 #include "agent/rank_unit.hpp"
+#include "messages/handed_over.hpp"
 #include "messages/messages.hpp"
 
 namespace ballast {
 
 // Wrapped, so that every message has a type of its own.
-struct rank_note { std::shared_ptr<const rank_event_body> event; };
+struct rank_note { handed_over<const rank_event_body> event; };
 struct seated { seat_id seat{}; incarnation_t incarnation = 0; std::uint32_t load_interval_steps = 8; };
 struct unseated {};                       // fenced, or the agent stops: forget everything
-struct fetched_note { std::shared_ptr<fetch_result> what; };
-struct exported_note { std::uint64_t sequence = 0; std::shared_ptr<std::vector<session>> sessions; };
-struct loads_note { std::shared_ptr<load_summary> loads; };
-struct fetch_note { std::shared_ptr<const fetch_job> job; };
+struct fetched_note { handed_over<fetch_result> what; };
+struct exported_note { std::uint64_t sequence = 0; handed_over<std::vector<session>> sessions; };
+struct loads_note { handed_over<load_summary> loads; };
+struct fetch_note { handed_over<const fetch_job> job; };
 struct open_note { std::uint64_t sequence = 0; epoch_t epoch = 0; };
-struct connect_note { std::uint64_t sequence = 0; epoch_t epoch = 0; seat_id self{}; std::shared_ptr<const std::vector<comm_member>> members; };
-struct discard_note { std::shared_ptr<discarded_things> what; };
-struct node_note { std::shared_ptr<const envelope> message; };
+struct connect_note { std::uint64_t sequence = 0; epoch_t epoch = 0; seat_id self{}; handed_over<const std::vector<comm_member>> members; };
+struct discard_note { handed_over<discarded_things> what; };
+struct node_note { handed_over<const envelope> message; };
 struct tick_note {};
 
 // A rank: performs what its rank_machine decides. Scheduled; never blocks.

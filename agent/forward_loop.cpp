@@ -80,6 +80,12 @@ bool forward_loop::take_items() {
 }
 
 void forward_loop::park() {
+  {
+    // What was posted since the last look woke the communicator of then, which may have been another or none. From here on
+    // post() wakes this one, also if it comes before the wait.
+    std::lock_guard lock(mutex_);
+    if (!items_.empty()) return;
+  }
   const auto begun = current_->wait_for_peer();
   if (!begun) fail_step(begun.error());
 }

@@ -25,6 +25,9 @@ struct node_shell {
     const auto now = clock::now();
     setup.clients->tick(now);
     if (!seats.empty()) {
+      for (const auto& [seat, assigned] : seats)
+        self->send(setup.ranks[assigned.local_rank],
+                   rank_note{std::make_shared<const rank_event_body>(rank_event::beat{})});
       setup.uplink(beat());
     } else if (!refused_for_good && now - greeted >= greet_again) {
       greeted = now;

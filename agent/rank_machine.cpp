@@ -5,6 +5,15 @@
 #include <algorithm>
 
 namespace ballast {
+namespace {
+
+// Commands that take the seat off a communicator that failed.
+bool settles_trouble(const command_body& body) {
+  return std::holds_alternative<command::halt>(body) || std::holds_alternative<command::resume>(body) ||
+         std::holds_alternative<command::revert>(body) || std::holds_alternative<command::release>(body);
+}
+
+}  // namespace
 
 rank_effects rank_machine::on(const rank_event_body& event) {
   rank_effects out;
@@ -77,7 +86,9 @@ void rank_machine::begin_loop_order(const seat_command& c, rank_effects& out) {
                                                     index_of(seat_), command_name(c.body))), out);
     return;
   }
+  if (settles_trouble(c.body)) trouble_.reset();
   if (std::holds_alternative<command::halt>(c.body)) {
+    out.push_back(rank_effect::cancel_fetches{});
     out.push_back(rank_effect::abort_comms{});
     connected_.clear();
   } else if (const auto* revert = std::get_if<command::revert>(&c.body)) {
@@ -158,7 +169,12 @@ void rank_machine::handle(const rank_event::noticed& e, rank_effects& out) {
 void rank_machine::handle(const rank_event::drained& e, rank_effects& out) { finish_with(e.sequence, {}, out); }
 
 void rank_machine::handle(const rank_event::comm_failed& e, rank_effects& out) {
-  out.push_back(rank_effect::trouble{{seat_, incarnation_, e.epoch, e.failure}});
+  trouble_ = seat_trouble{seat_, incarnation_, e.epoch, e.failure};
+  out.push_back(rank_effect::trouble{*trouble_});
+}
+
+void rank_machine::handle(const rank_event::beat&, rank_effects& out) {
+  if (trouble_) out.push_back(rank_effect::trouble{*trouble_});
 }
 
 seat_outcome rank_machine::outcome_of(const seat_command& c) const {

@@ -26,10 +26,12 @@ struct noticed { step_machine::notice notice; step_t step = 0; epoch_t epoch = 0
 struct drained { std::uint64_t sequence = 0; };
 // The forward loop's communicator failed.
 struct comm_failed { epoch_t epoch = 0; error failure; };
+struct beat {};  // it is time for a heartbeat
 }  // namespace rank_event
 
 using rank_event_body = std::variant<rank_event::commanded, rank_event::fetched, rank_event::opened, rank_event::connected,
-                                     rank_event::noticed, rank_event::drained, rank_event::comm_failed>;
+                                     rank_event::noticed, rank_event::drained, rank_event::comm_failed,
+                                     rank_event::beat>;
 
 namespace rank_effect {
 struct answer { seat_outcome outcome; };
@@ -84,6 +86,7 @@ class rank_machine {
   void handle(const rank_event::noticed& e, rank_effects& out);
   void handle(const rank_event::drained& e, rank_effects& out);
   void handle(const rank_event::comm_failed& e, rank_effects& out);
+  void handle(const rank_event::beat& e, rank_effects& out);
   void begin_loop_order(const seat_command& c, rank_effects& out);
   bool needs_missing_comm(const command_body& body) const;
   seat_outcome outcome_of(const seat_command& c) const;
@@ -99,6 +102,7 @@ class rank_machine {
   std::deque<seat_outcome> outcomes_;
   std::map<std::uint64_t, std::uint64_t> bytes_;     // by sequence, of fetches whose slots are being entered
   std::set<epoch_t> connected_;
+  std::optional<seat_trouble> trouble_;              // told with every beat until a command settles it
 };
 
 }  // namespace ballast

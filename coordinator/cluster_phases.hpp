@@ -122,6 +122,7 @@ inline constexpr std::array replace{halting,    planning, cleaning, staging,  op
                                     connecting, resuming, closing,  releasing};
 inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding};
 inline constexpr std::array undo_start{halting, releasing};  // some may step already
+inline constexpr std::array give_up{halting, releasing};     // out of service; joiners may step still
 inline constexpr std::array take_back{reverting, halting, releasing, undraining, cleaning};
 }  // namespace program
 

@@ -112,7 +112,7 @@ void go_out_of_service(context& c, const std::string& why) {
   set_members(c.s, {});
   c.s.epoch = 0;
   for (auto& m : c.s.models) m.current.reset();
-  follow(c, to_program(std::array{phase::releasing}));
+  follow(c, to_program(program::give_up));
 }
 
 }  // namespace ballast::cluster

@@ -54,7 +54,8 @@ struct close_comm { epoch_t keep = 0; bool operator==(const close_comm&) const =
 struct drain { std::vector<session_target> targets; bool operator==(const drain&) const = default; };
 // Accept sessions again.
 struct undrain { bool operator==(const undrain&) const = default; };
-// Break off: abort every communicator, keep sessions; interrupted steps run again later. Outcome: where this seat stopped.
+// Break off: abort every communicator, give fetches up, keep sessions; interrupted steps run again later. Outcome: where
+// this seat stopped.
 struct halt { bool operator==(const halt&) const = default; };
 // From halted or joining: step on `epoch`, starting with step number `first_step`, with these tables.
 struct resume { epoch_t epoch = 0; step_t first_step = 1; std::vector<placement> tables; bool operator==(const resume&) const = default; };

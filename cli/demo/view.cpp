@@ -31,7 +31,7 @@ std::string active_of(const demo_moment& now) {
   for (const auto& seat : now.cluster.seats) {
     if (seat.state == "active") active.push_back(seat.seat);
   }
-  return text::seats(active);
+  return active.empty() ? "none" : text::seats(active);
 }
 
 std::string operation_of(const demo_moment& now) {

@@ -91,9 +91,19 @@ TEST_F(rank_machine_test, refuses_to_switch_to_a_communicator_it_never_connected
 
 TEST_F(rank_machine_test, halt_aborts_communicators_before_it_waits_for_the_loop) {
   const auto out = command(1, command::halt{});
-  ASSERT_EQ(out.size(), 2u);
-  EXPECT_TRUE(std::holds_alternative<rank_effect::abort_comms>(out[0]));
-  EXPECT_TRUE(std::holds_alternative<rank_effect::order>(out[1]));
+  ASSERT_EQ(out.size(), 3u);
+  EXPECT_TRUE(std::holds_alternative<rank_effect::abort_comms>(out[1]));
+  EXPECT_TRUE(std::holds_alternative<rank_effect::order>(out[2]));
+}
+
+// The lost member may be the source; what comes next would wait behind the pull for its deadline.
+TEST_F(rank_machine_test, halt_gives_fetches_up_and_answers_the_stage_when_they_have_ended) {
+  command(1, command::stage{{stage_item{}}});
+  EXPECT_NE(find<rank_effect::cancel_fetches>(command(2, command::halt{})), nullptr);
+  const auto given_up = machine.on(rank_event::fetched{1, fail(errc::aborted, "staging was given up"), 0});
+  EXPECT_EQ(answer(given_up).sequence, 1u);
+  EXPECT_EQ(answer(given_up).failure.code, errc::aborted);
+  EXPECT_TRUE(answer(notice(2)).ok);
 }
 
 TEST_F(rank_machine_test, release_forgets_what_is_under_way_and_gives_its_pages_back) {
@@ -113,6 +123,21 @@ TEST_F(rank_machine_test, reports_a_failed_communicator) {
   ASSERT_NE(trouble, nullptr);
   EXPECT_EQ(trouble->report.seat, seat);
   EXPECT_EQ(trouble->report.epoch, 5u);
+}
+
+// A report can be lost on its way; until something is done about it, it is made again.
+TEST_F(rank_machine_test, repeats_its_report_with_every_beat_until_it_is_told_what_to_do) {
+  EXPECT_TRUE(machine.on(rank_event::beat{}).empty());
+  machine.on(rank_event::comm_failed{5, {errc::timed_out, "seat 2 stayed away"}});
+  for (int i = 0; i < 3; ++i) {
+    const auto out = machine.on(rank_event::beat{});
+    ASSERT_NE(find<rank_effect::trouble>(out), nullptr);
+    EXPECT_EQ(find<rank_effect::trouble>(out)->report.epoch, 5u);
+  }
+  command(1, command::publish{});
+  EXPECT_FALSE(machine.on(rank_event::beat{}).empty()) << "that settles nothing";
+  command(2, command::halt{});
+  EXPECT_TRUE(machine.on(rank_event::beat{}).empty());
 }
 
 TEST_F(rank_machine_test, remembers_a_bounded_number_of_outcomes) {

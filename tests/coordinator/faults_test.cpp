@@ -191,6 +191,28 @@ TEST(Replace, GoesOutOfServiceWhenTheRestCannotHoldTheExpertsAndComesBack) {
   EXPECT_TRUE(b.legal());
 }
 
+// Joiners that stepped with the lost members may route by their tables still; nobody is emptied under them.
+TEST(Replace, HaltsTheJoinersBeforeItEmptiesThemWhenEveryMemberIsLost) {
+  auto c = bench::default_config();
+  c.initial_ranks = 1;
+  bench b(c);
+  b.slots = 8;
+  b.join_all(2);
+  b.answer_all();
+  b.accepted_id(scale_to(2));
+  ASSERT_TRUE(b.run_to(phase::probation));
+  b.say(1, seat_trouble{seat_id{1}, 1, b.state.epoch, {errc::timed_out, "a collective timed out"}});
+  ASSERT_TRUE(b.at(phase::reverting));
+  b.lose(0);
+  EXPECT_TRUE(b.members().empty());
+  EXPECT_TRUE(b.at(phase::halting));
+  b.answer_all();
+  b.pass(5100);  // it rests after a failure
+  b.answer_all();
+  EXPECT_EQ(b.members(), (seats{1}));
+  EXPECT_TRUE(b.legal());
+}
+
 TEST(Replace, TakesAnIdleSeatInWhenToldTo) {
   auto c = bench::default_config();
   c.auto_replace = true;

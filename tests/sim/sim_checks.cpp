@@ -11,16 +11,22 @@ namespace ballast::sim {
 void world::check_tables() {
   if (!fabric_.changed) return;
   fabric_.changed = false;
+  std::vector<std::pair<epoch_t, std::shared_ptr<const placement>>> checked;  // members mostly use equal tables
   for (const auto& [key, r] : fabric_.seated) {
     if (!r->routes()) continue;
     // A seat that was declared lost while it lives: its peers have left its communicator, no step of it can end.
     const auto& seat = state_->seats[index_of(r->id())];
     if (seat.incarnation != r->incarnation() || seat.state == ballast::cluster::seat_state::lost) continue;
     for (model_index m = 0; m < models_.size(); ++m)
-      if (const auto table = r->routing(m))
+      if (const auto table = r->routing(m)) {
+        const auto epoch = r->loop().epoch();
+        const auto same = [&](const auto& c) { return c.first == epoch && (c.second == table || *c.second == *table); };
+        if (std::ranges::any_of(checked, same)) continue;
         check_table(*r, *table);
-      else
+        checked.emplace_back(epoch, table);
+      } else {
         throw broken(fmt::format("seat {} steps without a table of model {}", index_of(r->id()), m));
+      }
   }
 }
 

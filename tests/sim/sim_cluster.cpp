@@ -11,10 +11,7 @@ world::world(std::uint64_t seed, bool tracing) : sim_(seed, tracing), fabric_(si
   make_config();
   make_models();
   make_agents();
-  fabric_.uplink = [this](rank& r, message_body body) {
-    const bool reliable = std::holds_alternative<seat_trouble>(body);
-    to_coordinator(agents_[r.agent], std::move(body), reliable);
-  };
+  fabric_.uplink = [this](rank& r, message_body body) { to_coordinator(agents_[r.agent], std::move(body)); };
 }
 
 void world::make_config() {

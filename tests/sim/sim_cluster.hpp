@@ -59,7 +59,7 @@ class world {
   void start_agent(agent& a);
   void stop_agent(agent& a, bool comes_back);
   void agent_tick(std::uint32_t index, std::uint64_t life);
-  void to_coordinator(agent& from, message_body body, bool reliable);
+  void to_coordinator(agent& from, message_body body);
   void to_agent(std::uint32_t index, std::uint64_t life, const message_body& body);
   void coordinator_takes(const agent_message& m);
   void take(const ballast::cluster::input_body& what);

@@ -94,25 +94,25 @@ void world::agent_tick(std::uint32_t index, std::uint64_t life) {
   auto& a = agents_[index];
   if (!a.alive || a.life != life) return;
   if (a.seats.empty()) {
-    to_coordinator(a, a.greeting, false);
+    to_coordinator(a, a.greeting);
   } else {
     heartbeat h{a.greeting.agent, a.greeting.process, {}};
     for (const auto& [local, s] : a.seats) {
       const auto& loop = a.ranks[local]->loop();
+      a.ranks[local]->feed(rank_event::beat{});
       h.seats.push_back({s.seat, s.incarnation, loop.last_step(), loop.epoch(), 0, 0, 4, {}});
     }
-    to_coordinator(a, std::move(h), false);
+    to_coordinator(a, std::move(h));
   }
   sim_.after(100 * ms, [this, index, life] { agent_tick(index, life); });
 }
 
-// Troubles travel over the link's queue and are not lost while it stands: only late, or more than once.
-void world::to_coordinator(agent& from, message_body body, bool reliable) {
-  if (sim_.now() < from.quiet_until_us && !reliable) return;
+void world::to_coordinator(agent& from, message_body body) {
+  if (sim_.now() < from.quiet_until_us) return;
   const agent_message m{from.index, from.life, std::move(body)};
   const int copies = sim_.roll.chance(repeat_) ? 2 : 1;
   for (int i = 0; i < copies; ++i)
-    if (reliable || !sim_.roll.chance(loss_)) sim_.after(delay_us(), [this, m] { coordinator_takes(m); });
+    if (!sim_.roll.chance(loss_)) sim_.after(delay_us(), [this, m] { coordinator_takes(m); });
 }
 
 void world::coordinator_takes(const agent_message& m) {

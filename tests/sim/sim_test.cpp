@@ -36,6 +36,14 @@ TEST_P(Schedules, KeepEveryInvariantAndComeToRest) {
 
 INSTANTIATE_TEST_SUITE_P(Of, Schedules, ::testing::Range<std::uint64_t>(1, 11));
 
+// Schedules that failed once.
+class Found : public ::testing::TestWithParam<std::uint64_t> {};
+TEST_P(Found, KeepsEveryInvariantAndComesToRest) {
+  const auto o = run_schedule(GetParam(), true);
+  EXPECT_TRUE(o.ok) << newest_lines(o) << o.fault;
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, Found, ::testing::Values(31676, 33732));
+
 TEST(Schedule, IsTheSameEveryTimeItsSeedIsRun) {
   const auto once = run_schedule(7, true), again = run_schedule(7, true);
   EXPECT_EQ(once.events, again.events);
