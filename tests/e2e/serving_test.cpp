@@ -68,6 +68,21 @@ TEST_F(serving, grows_from_one_rank_and_shrinks_by_a_middle_seat_under_load) {
   expect_all_exact(36);
 }
 
+TEST_F(serving, grows_from_two_ranks_to_eight_and_shrinks_to_three_of_them) {
+  start(2, 8, config());
+  start_traffic(8);
+  await_answers(8);
+  const auto grown = scale_to(8);
+  EXPECT_EQ(grown.outcome, "done") << grown.reason;
+  await_answers(8);
+  const auto shrunk = scale_seats({0, 3, 7});
+  EXPECT_EQ(shrunk.outcome, "done") << shrunk.reason;
+  EXPECT_EQ(active_seats(), (std::vector<std::uint32_t>{0, 3, 7}));
+  await_answers(8);
+  stop_traffic();
+  expect_all_exact(24);
+}
+
 TEST_F(serving, joins_first_and_balances_later_when_asked) {
   start(2, 3, config());
   start_traffic(4);

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Proves and measures the cuda backend on the GPUs of this machine: correctness first, then every figure that
+# tests/gpu/RESULTS.md lists. Builds what it runs, unless --programs names a folder that holds it. Exit status 0 only if
+# all tests passed; figures are printed, not judged: machines differ.
+#   deploy/gpu-check.sh [--programs FOLDER] [--cycles N] [--layers N] [--quick]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+programs="" cycles=200 layers=4 quick=""
+while [[ $# -gt 0 ]]; do
+  case $1 in
+    --programs) shift; programs=${1:?--programs needs a folder} ;;
+    --cycles) shift; cycles=${1:?--cycles needs a number} ;;
+    --layers) shift; layers=${1:?--layers needs a number} ;;
+    --quick) quick=1 ;;
+    *) echo "usage: deploy/gpu-check.sh [--programs FOLDER] [--cycles N] [--layers N] [--quick]" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+tests=(cuda_pages_test cuda_transport_test cuda_step_test serving_test)
+if [[ -z $programs ]]; then
+  ./deploy/install-deps.sh
+  cmake --preset release -DBALLAST_CUDA=ON && cmake --build --preset release || exit 1
+  programs=build/check
+  rm -rf "$programs" && mkdir -p "$programs"
+  cp build/release/bin/* "$programs"
+  find build/release/tests -type f \( -name 'cuda_*_test' -o -name 'cuda_*_bench' -o -name serving_test \) -exec cp {} "$programs" \;
+fi
+programs=$(cd "$programs" && pwd)
+export BALLAST_BACKENDS=$programs NCCL_NVLS_ENABLE=${NCCL_NVLS_ENABLE:-0}
+log=$(mktemp -d)
+trap 'rm -rf "$log"' EXIT
+failed=0
+
+gpus=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU') || true
+if [[ ${gpus:-0} -eq 0 ]]; then
+  echo "gpu-check: nvidia-smi shows no GPU on this machine" >&2
+  exit 1
+fi
+echo "== $(date -u +%F) $gpus x $(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)"
+
+echo "== correctness"
+for test in "${tests[@]}"; do
+  if BALLAST_TEST_BACKEND=cuda timeout 200 "$programs/$test" >"$log/$test" 2>&1; then
+    echo "$test: $(grep -E '^\[ +PASSED' "$log/$test"), $(grep -cE '^\[ +SKIPPED \].*ms\)' "$log/$test") skipped"
+  else
+    failed=1
+    echo "$test: FAILED"
+    grep -E 'Failure|FAILED|no GPU|error' "$log/$test" | head -12
+    tail -3 "$log/$test"
+  fi
+done
+if [[ $gpus -ge 2 && $(id -u) -eq 0 ]]; then
+  timeout 120 tests/gpu/namespaces.sh "$programs" 2>&1 | tail -12 || failed=1
+fi
+
+run() { timeout 150 "$@" 2>&1 | grep -v 'stands on GPU' || { failed=1; echo "FAILED: $*"; }; }
+
+echo "== figures: steps of 48 layers x 128 experts, hidden 2048, intermediate 768, bf16, top-8"
+run "$programs/cuda_step_bench" 1 128 on 64 4096
+if [[ $gpus -ge 2 ]]; then
+  run "$programs/cuda_step_bench" 2 72 on 64 4096
+  run "$programs/cuda_step_bench" 2 72 off 64
+  run "$programs/cuda_step_bench" 2 72 on 64
+fi
+run "$programs/cuda_step_bench" commit
+if [[ $gpus -ge 2 ]]; then
+  echo "== figures: a quarter of all slots changes places"
+  run "$programs/cuda_transfer_bench"
+  if [[ -n $quick ]]; then
+    run "$programs/cuda_live_bench" 0 48 1 100 48 1 100 48 0
+  else
+    run "$programs/cuda_live_bench" 0 8 1 0 48 1 100 48 1 50 48 1 100 48 0 50 48 0
+  fi
+  echo "== figures: two agents as processes, $layers layers"
+  timeout 400 python3 tests/gpu/two_processes.py "$programs" --layers "$layers" --cycles "$cycles" || failed=1
+fi
+exit "$failed"
