@@ -78,6 +78,8 @@ status agent::impl::open_ranks() {
   options.bind = config.data;
   options.first_gpu = config.first_gpu;
   options.limits.verify_pages = config.verify_pages;
+  options.exchange = config.exchange;
+  options.nccl_ctas = config.nccl_ctas;
   options.limits.max_members = config.max_members;
   options.limits.max_batch_tokens = config.max_batch_tokens;
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "agent/model/model_source.hpp"
+#include "gpu/device.hpp"
 #include "messages/link.hpp"
 #include "messages/result.hpp"
 #include "messages/types.hpp"
@@ -23,6 +24,8 @@ struct agent_config {
   std::string backend = "host";
   bool verify_pages = true;                       // of experts that are copied within a host
   std::uint32_t first_gpu = 0;                    // rank r stands on GPU (first_gpu + r) modulo their number
+  gpu::exchange_kind exchange = gpu::exchange_kind::automatic;
+  std::uint32_t nccl_ctas = 8;
   std::uint32_t max_members = 8;                  // ranks that a GPU rank has buffers to exchange tokens with
   std::uint32_t ranks = 1;
   std::vector<model_capacity> capacity;           // by model

@@ -1,6 +1,8 @@
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <array>
+#include <optional>
 
 #include "agent/agent.hpp"
 #include "messages/settings.hpp"
@@ -11,6 +13,13 @@ namespace {
 std::string host_name() {
   std::array<char, 256> name{};
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "localhost";
+}
+
+std::optional<gpu::exchange_kind> exchange_named(const std::string& name) {
+  if (name == "auto") return gpu::exchange_kind::automatic;
+  if (name == "peer") return gpu::exchange_kind::peer;
+  if (name == "nccl") return gpu::exchange_kind::nccl;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -29,6 +38,8 @@ result<agent_config> read_agent_config(const std::string& path) {
   c.backend = a.get("backend", c.backend);
   c.verify_pages = a.get("verify_pages", true);
   c.first_gpu = static_cast<std::uint32_t>(a.get("first_gpu", std::uint64_t{0}, 0, 64));
+  const auto exchange = a.get("exchange", "auto");
+  c.nccl_ctas = static_cast<std::uint32_t>(a.get("nccl_ctas", std::uint64_t{8}, 1, 64));
   c.max_members = static_cast<std::uint32_t>(a.get("max_members", std::uint64_t{8}, 1, 64));
   c.ranks = static_cast<std::uint32_t>(a.get("ranks", std::uint64_t{1}, 1, 64));
   c.max_batch_tokens = static_cast<std::uint32_t>(a.get("max_batch_tokens", std::uint64_t{256}, 1, 1u << 20));
@@ -47,6 +58,11 @@ result<agent_config> read_agent_config(const std::string& path) {
   (void)file->has("coordinator");  // known here, read by the coordinator
   if (auto strict = a.finish(); !strict) return fail(strict.error());
   if (auto strict = file->finish(); !strict) return fail(strict.error());
+  const auto kind = exchange_named(exchange);
+  if (!kind)
+    return fail(errc::invalid_argument,
+                fmt::format("{}: exchange is `{}`; it must be `auto`, `peer` or `nccl`", path, exchange));
+  c.exchange = *kind;
   if (c.models.empty()) return fail(errc::invalid_argument, path + ": no model to serve; add a [[model]] table");
   return c;
 }

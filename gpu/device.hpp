@@ -65,9 +65,15 @@ class device {
                           communicator& comm, slot_counts& counts) = 0;
 };
 
+// How ranks on devices pass each other rows and answers: through each other's memory, or by NCCL where that cannot be.
+enum class exchange_kind : std::uint8_t { automatic, peer, nccl };
+
 struct device_options {
   std::uint32_t local_rank = 0;
   std::uint32_t first_gpu = 0;   // rank r of a process stands on GPU (first_gpu + r) modulo their number
+  exchange_kind exchange = exchange_kind::automatic;  // the same on all ranks
+  std::uint32_t nccl_ctas =
+      8;                      // most blocks that a communicator of NCCL may keep busy: memory and warm-up grow with it
   std::string bind;           // address pattern for what this rank opens: tcp://host:*, ipc://dir/prefix, inproc://prefix
   std::string advertise;      // host by which others reach its tcp addresses; empty: as bound
   std::vector<moe_shape> models;

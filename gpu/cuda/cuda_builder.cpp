@@ -9,18 +9,10 @@
 
 namespace ballast::gpu::cuda {
 
-result<std::shared_ptr<stop_word>> stop_word::make() {
-  auto word = memory::make(memory_kind::pinned, 64, "a stop word");
-  if (!word) return fail(word.error());
-  auto made = std::make_shared<stop_word>();
-  made->memory_ = std::move(*word);
-  *made->memory_.as<std::uint32_t>() = 0;
-  return made;
-}
-
 result<std::unique_ptr<cuda_builder>> cuda_builder::make(int ordinal, host::host_builder& links,
-                                                         exchange_memory& exchange) {
-  std::unique_ptr<cuda_builder> made(new cuda_builder(ordinal, links, exchange));
+                                                         exchange_memory& exchange, nccl_exchange& nccl,
+                                                         exchange_kind wish) {
+  std::unique_ptr<cuda_builder> made(new cuda_builder(ordinal, links, exchange, nccl, wish));
   auto proving = stream::make(true);
   if (!proving) return fail(proving.error());
   auto done = event::make();
@@ -51,7 +43,7 @@ result<std::string> cuda_builder::open(epoch_t epoch) {
   made.stop = std::move(*stop);
   const std::lock_guard lock(mutex_);
   halves_.emplace(epoch, std::move(made));
-  return *links + "\n" + exchange_.half(*lane).encode();
+  return *links + "\n" + exchange_.half(*lane, wish_).encode();
 }
 
 void cuda_builder::forget(epoch_t epoch) noexcept {
@@ -101,15 +93,10 @@ result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id 
   }
   auto links_only = members;
   std::vector<exchange_half> halves;
-  for (auto& m : links_only) {
-    const auto cut = m.contribution.find('\n');
-    auto theirs = exchange_half::decode(cut == std::string::npos ? "" : m.contribution.substr(cut + 1));
-    if (!theirs) {
-      links_.cancel(epoch);
-      return fail(theirs.error().code, fmt::format("epoch {}: seat {}: {}", epoch, index_of(m.seat), theirs.error().text));
-    }
-    halves.push_back(*theirs);
-    m.contribution.resize(cut);
+  const auto how = read_halves(links_only, halves);
+  if (!how) {
+    links_.cancel(epoch);
+    return fail(how.error().code, fmt::format("epoch {}: {}", epoch, how.error().text));
   }
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - host::clock::now());
   auto links = links_.connect(epoch, self, links_only, left);
@@ -119,22 +106,40 @@ result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id 
   parts.exchange = &exchange_;
   parts.lane = mine.lane;
   parts.stop = mine.stop;
-  if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
-  auto joined = map_members(halves, parts);
-  if (joined) joined = prove(parts, until);
+  auto joined = stand_on(ordinal_);
+  if (joined) joined = *how == exchange_kind::nccl ? nccl_.join(parts, until) : join_peers(halves, parts, until);
   if (!joined)  // the others are told, so that none waits for a member that will not come
     return fail(parts.links->give_up({joined.error().code, fmt::format("epoch {}: {}", epoch, joined.error().text)}).error());
   return std::make_unique<cuda_communicator>(std::move(parts));
 }
 
-status cuda_builder::map_members(const std::vector<exchange_half>& halves, cuda_communicator::parts& parts) {
+// Splits every contribution into what the links need, which it keeps, and the half.
+result<exchange_kind> cuda_builder::read_halves(std::vector<member>& members,
+                                                std::vector<exchange_half>& halves) const {
+  std::vector<seat_id> seats;
+  for (auto& m : members) {
+    const auto cut = m.contribution.find('\n');
+    auto theirs = exchange_half::decode(cut == std::string::npos ? "" : m.contribution.substr(cut + 1));
+    if (theirs)
+      if (auto ok = check_alike(exchange_.shape(), theirs->shape); !ok) theirs = fail(ok.error());
+    if (!theirs) return fail(theirs.error().code, fmt::format("seat {}: {}", index_of(m.seat), theirs.error().text));
+    halves.push_back(*theirs);
+    seats.push_back(m.seat);
+    m.contribution.resize(cut);
+  }
+  return choose_exchange(halves, seats);
+}
+
+status cuda_builder::join_peers(const std::vector<exchange_half>& halves, cuda_communicator::parts& parts,
+                                host::clock::time_point until) {
   for (const auto& theirs : halves) {
     auto mapped = exchange_.map(theirs);
     if (!mapped) return fail(mapped.error());
     parts.views.push_back(exchange_memory::view((*mapped)->base(), exchange_.shape(), theirs.lane));
     parts.peers.push_back(std::move(*mapped));
   }
-  return {};
+  parts.answers.assign(parts.views.size(), parts.views[parts.links->rank()].answers);
+  return prove(parts, until);
 }
 
 status cuda_builder::prove(const cuda_communicator::parts& parts, host::clock::time_point until) {

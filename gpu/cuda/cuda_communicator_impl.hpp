@@ -1,5 +1,6 @@
 // A communicator of GPUs. Headers, parking and the news that a member gave up travel over the host backend's sockets;
-// rows and answers are written by kernels straight into the members' memory, which signal each other there.
+// rows and answers are written by kernels straight into the members' memory, which signal each other there, or travel
+// in blocks by NCCL where that cannot be.
 #pragma once
 
 #include <atomic>
@@ -24,18 +25,23 @@ class stop_word {
   memory memory_;  // pinned: kernels read it where it lies
 };
 
+class nccl_link;
+
 class cuda_communicator final : public communicator {
  public:
   struct parts {
     std::unique_ptr<host::host_communicator> links;
-    std::vector<std::shared_ptr<mapping>> peers;  // by rank
+    std::vector<std::shared_ptr<mapping>> peers;  // by rank; none with NCCL
     std::vector<member_view> views;               // by rank
+    std::vector<const float*> answers;            // by rank, as step_view::answers
+    std::unique_ptr<nccl_link> nccl;              // null: kernels reach the members' memory
     exchange_memory* exchange = nullptr;          // outlives the communicator
     std::uint32_t lane = 0;
     std::shared_ptr<stop_word> stop;
   };
-  explicit cuda_communicator(parts made) : made_(std::move(made)) {}
-  ~cuda_communicator() override { made_.exchange->give_back(made_.lane); }
+  explicit cuda_communicator(parts made);
+  // With NCCL: half a second, on a thread that issues no steps.
+  ~cuda_communicator() override;
 
   epoch_t epoch() const noexcept override { return made_.links->epoch(); }
   std::uint32_t rank() const noexcept override { return made_.links->rank(); }
@@ -56,6 +62,8 @@ class cuda_communicator final : public communicator {
   host::host_communicator& links() noexcept { return *made_.links; }
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(made_.views.size()); }
   const std::vector<member_view>& views() const noexcept { return made_.views; }
+  const std::vector<const float*>& answers() const noexcept { return made_.answers; }
+  nccl_link* nccl() const noexcept { return made_.nccl.get(); }
   stop_word& stop() noexcept { return *made_.stop; }
   // Signals of each kind so far; the members count alike, since they run the same layers.
   std::uint64_t sequence() const noexcept { return sequence_; }

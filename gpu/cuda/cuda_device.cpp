@@ -48,9 +48,10 @@ class cuda_device final : public device {
   std::vector<model_state> models_;
   std::unique_ptr<exchange_memory> exchange_;
   std::unique_ptr<host::host_builder> links_;
+  std::unique_ptr<cuda_forward> forward_;
+  std::unique_ptr<nccl_exchange> nccl_;
   std::unique_ptr<cuda_builder> builder_;
   std::unique_ptr<cuda_transport> transport_;  // its thread reads stores_: it goes first
-  std::unique_ptr<cuda_forward> forward_;
 };
 
 // What the kernels of this backend compute.
@@ -141,7 +142,8 @@ status cuda_device::open_forward(const device_options& o) {
   auto exchange = exchange_memory::make(ordinal_, shape_exchange(o.models, o.limits.max_batch_tokens, o.limits.max_members));
   if (!exchange) return fail(exchange.error());
   exchange_ = std::move(*exchange);
-  return {};
+  nccl_ = std::make_unique<nccl_exchange>(ordinal_, *exchange_, forward_->recipe(), o.nccl_ctas);
+  return o.exchange == exchange_kind::nccl ? nccl_->prepare() : status{};
 }
 
 status cuda_device::open_links(const device_options& o) {
@@ -155,7 +157,7 @@ status cuda_device::open_links(const device_options& o) {
   for (const auto& m : o.models) limits.layers.push_back(m.layers);
   const host::address_pattern pattern{o.bind, o.advertise};
   links_ = std::make_unique<host::host_builder>(context, pattern, limits);
-  auto builder = cuda_builder::make(ordinal_, *links_, *exchange_);
+  auto builder = cuda_builder::make(ordinal_, *links_, *exchange_, *nccl_, o.exchange);
   if (!builder) return fail(builder.error());
   builder_ = std::move(*builder);
   auto transport = cuda_transport::open(context, pattern, stores_, {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s, .verify = o.limits.verify_pages});

@@ -74,17 +74,20 @@ struct next_norm {
 __global__ void __launch_bounds__(row_threads) combine_kernel(layer_args a, next_norm next) {
   extern __shared__ float row[];
   __shared__ chosen_expert chosen[max_top_k];
+  __shared__ const float* answers[max_top_k];  // of this token
   const std::size_t t = blockIdx.x;
   if (t >= a.step->tokens[a.step->rank] || *a.work.failed != 0) return;
   const auto width = a.shape.hidden, top_k = a.shape.top_k;
-  if (threadIdx.x < top_k) chosen[threadIdx.x] = a.work.chosen[t * top_k + threadIdx.x];
+  if (threadIdx.x < top_k) {
+    chosen[threadIdx.x] = a.work.chosen[t * top_k + threadIdx.x];
+    answers[threadIdx.x] = a.step->answers[chosen[threadIdx.x].member] + (t * top_k + threadIdx.x) * width;
+  }
   __syncthreads();
-  const auto* answers = a.step->at[a.step->rank].answers + t * top_k * width;
   for (auto c = 4 * threadIdx.x; c < width; c += 4 * row_threads) {
     float4 sum = make_float4(0, 0, 0, 0);
 #pragma unroll 8
     for (std::uint32_t k = 0; k < top_k; ++k) {
-      const auto v = *reinterpret_cast<const float4*>(answers + k * width + c);
+      const auto v = *reinterpret_cast<const float4*>(answers[k] + c);
       const float w = chosen[k].weight;
       sum = make_float4(fmaf(w, v.x, sum.x), fmaf(w, v.y, sum.y), fmaf(w, v.z, sum.z), fmaf(w, v.w, sum.w));
     }
@@ -105,9 +108,15 @@ __global__ void __launch_bounds__(row_threads) combine_kernel(layer_args a, next
 
 // One block waits, so that no other block holds a processor while it does: several ranks may share a GPU.
 __global__ void await_answers(const step_view* step, std::uint32_t layer, fault_view* fault, std::uint32_t* failed) {
-  if (await_members(step, layer, signal_answers) || threadIdx.x != 0) return;
+  if (!await_members(step, layer, signal_answers)) {
+    if (threadIdx.x == 0) report(fault, fault_stopped, layer);
+    *failed = 1;
+    return;
+  }
+  if (step->blocks == 0 || threadIdx.x >= step->members || threadIdx.x == step->rank) return;
+  if (*(reinterpret_cast<const std::uint32_t*>(step->answers[threadIdx.x] - verdict_floats)) == 0) return;
   *failed = 1;
-  report(fault, fault_stopped, layer);
+  report(fault, fault_member, layer, threadIdx.x);
 }
 
 }  // namespace

@@ -40,9 +40,15 @@ __device__ inline std::uint64_t signal_value(const step_view& step, std::uint32_
   return step.sequence + layer + 1;
 }
 
-// Called by all threads of a block after their last write: once every block of the grid has, tells all members.
+__device__ inline std::uint32_t* verdict_of(float* answers) {
+  return reinterpret_cast<std::uint32_t*>(answers - verdict_floats);
+}
+
+// Called by all threads of a block after their last write: once every block of the grid has, tells all members. Nobody
+// waits for a signal where rows travel in blocks.
 __device__ inline void signal_when_all_done(const step_view* step, std::uint32_t layer, signal_kind kind,
                                             std::uint32_t* done) {
+  if (step->blocks != 0) return;
   __threadfence_system();
   __syncthreads();
   if (threadIdx.x != 0) return;
@@ -55,6 +61,7 @@ __device__ inline void signal_when_all_done(const step_view* step, std::uint32_t
 
 // Called by at least `members` threads of a block: waits until all members have signalled. False: stopped.
 __device__ inline bool await_members(const step_view* step, std::uint32_t layer, signal_kind kind) {
+  if (step->blocks != 0) return true;
   bool good = true;
   if (threadIdx.x < step->members) {
     const auto* flag = step->at[step->rank].flags + kind * max_members + threadIdx.x;

@@ -32,7 +32,6 @@ struct choice_state {
   float wish[max_experts];  // by which experts are chosen
   float worth[32];          // by group
   pick picks[max_top_k];
-  std::uint32_t member[max_top_k];
 };
 
 __device__ float warp_max(float v) {
@@ -127,25 +126,23 @@ __device__ void choose(const layer_args& a, choice_state& s, std::uint32_t t, st
   const auto place = a.layer * shape.experts + mine;
   const auto& step = *a.step;
   const auto where = draw(step.routing, place, step.step, std::uint64_t{t} * step.members + step.rank);
-  s.picks[lane] = {where.slot, mine};
-  s.member[lane] = step.rank_of[where.seat];
-  a.work.chosen[std::size_t{t} * shape.top_k + lane] = {weight * shape.routed_scale, s.member[lane]};
+  const auto member = step.rank_of[where.seat];
+  s.picks[lane] = {where.slot, mine, member};
+  a.work.chosen[std::size_t{t} * shape.top_k + lane] = {weight * shape.routed_scale, member};
 }
 
-// A row goes once to every member that has one of its experts; picks go to all, so that members know what is not theirs.
+// A row goes once to every member that has one of its experts; picks go to all, so that members know what is not
+// theirs. Where rows travel in blocks, both go into this rank's own block.
 __device__ void send(const layer_args& a, const choice_state& s, std::uint32_t t) {
   const auto& step = *a.step;
   const auto top_k = a.shape.top_k, width = a.shape.hidden;
   const auto row = std::size_t{step.rank} * a.shape.max_tokens + t;
   const auto* from = reinterpret_cast<const uint4*>(a.work.own + std::size_t{t} * width);
-  for (std::uint32_t m = 0; m < step.members; ++m) {
-    bool wanted = false;
-    for (std::uint32_t k = 0; k < top_k; ++k) wanted |= s.member[k] == m;
-    if (threadIdx.x < top_k) {
-      auto p = s.picks[threadIdx.x];
-      if (s.member[threadIdx.x] != m) p.slot = no_slot;
-      step.at[m].picks[row * top_k + threadIdx.x] = p;
-    }
+  const bool blocks = step.blocks != 0;
+  for (std::uint32_t m = blocks ? step.rank : 0; m < (blocks ? step.rank + 1 : step.members); ++m) {
+    bool wanted = blocks;
+    for (std::uint32_t k = 0; k < top_k; ++k) wanted |= s.picks[k].member == m;
+    if (threadIdx.x < top_k) step.at[m].picks[row * top_k + threadIdx.x] = s.picks[threadIdx.x];
     if (!wanted) continue;
     auto* to = reinterpret_cast<uint4*>(step.at[m].rows + row * width);
     for (auto i = threadIdx.x; i < width / 8; i += token_threads) to[i] = from[i];
@@ -184,7 +181,7 @@ __device__ void for_each_pick(const layer_args& a, Body body) {
     const auto row0 = m * a.shape.max_tokens;
     const auto* picks = step.at[step.rank].picks + std::size_t{row0} * top_k;
     for (auto i = threadIdx.x; i < step.tokens[m] * top_k; i += gather_threads)
-      if (const auto p = picks[i]; p.slot != no_slot) body(m, row0 + i / top_k, i, p);
+      if (const auto p = picks[i]; p.member == step.rank) body(m, row0 + i / top_k, i, p);
   }
 }
 
@@ -264,6 +261,8 @@ __global__ void __launch_bounds__(gather_threads) gather_kernel(layer_args a) {
   for_each_pick(a, [&](std::uint32_t m, std::uint32_t row, std::uint32_t answer, pick p) {
     if (holds(a, p)) a.work.jobs[atomicAdd(&s.first[p.slot], 1)] = {row, m, answer};
   });
+  if (a.step->blocks != 0 && threadIdx.x < a.step->members && threadIdx.x != a.step->rank)
+    *verdict_of(a.step->at[threadIdx.x].answers) = *a.work.failed;
 }
 
 }  // namespace

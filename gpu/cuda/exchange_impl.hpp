@@ -10,40 +10,11 @@
 #include <string>
 #include <tuple>
 
-#include "gpu/cuda/peers_impl.hpp"
+#include "gpu/cuda/exchange_half_impl.hpp"
 #include "gpu/cuda/views.hpp"
-#include "gpu/model_shape.hpp"
 
 namespace ballast::gpu::cuda {
 
-// Sizes that all members of a communicator must share: their kernels write into each other's memory by them.
-struct exchange_shape {
-  std::uint32_t members = 8;      // most
-  std::uint32_t max_tokens = 0;   // of a rank
-  std::uint32_t row_bytes = 0;    // of the widest model
-  std::uint32_t top_k = 0;        // of the model with most
-  std::uint64_t answer_bytes = 0; // of one rank's tokens, of the model with most
-  bool operator==(const exchange_shape&) const = default;
-
-  std::size_t picks_offset() const noexcept;
-  std::size_t answers_offset() const noexcept;
-  std::size_t flags_offset() const noexcept;
-  std::size_t lane_bytes() const noexcept;
-};
-exchange_shape shape_exchange(const std::vector<moe_shape>& models, std::uint32_t max_tokens, std::uint32_t members);
-
-// What a rank tells the others about its lane, as text.
-struct exchange_half {
-  process_name process;
-  std::int32_t ordinal = 0;
-  std::uint32_t lane = 0;
-  std::uint64_t base = 0;                  // address within the process
-  cudaIpcMemHandle_t handle{};             // the same memory for other processes of the host
-  exchange_shape shape;
-
-  std::string encode() const;
-  static result<exchange_half> decode(const std::string& text);  // errc::malformed
-};
 // Another rank's exchange memory as this process reaches it; unmapped when the last communicator lets go of it.
 class mapping {
  public:
@@ -67,8 +38,10 @@ class exchange_memory {
   // A lane with no signal in it. Errors: does_not_fit (all are in use).
   result<std::uint32_t> take();
   void give_back(std::uint32_t lane);
-  exchange_half half(std::uint32_t lane) const;
+  exchange_half half(std::uint32_t lane, exchange_kind wish) const;
   const exchange_shape& shape() const noexcept { return shape_; }
+
+  std::byte* base() const noexcept { return memory_.data(); }
 
   // Errors: unavailable (no peer access, another host), does_not_fit (other sizes).
   result<std::shared_ptr<mapping>> map(const exchange_half& peer);
@@ -81,6 +54,7 @@ class exchange_memory {
   const exchange_shape shape_;
   memory memory_;
   cudaIpcMemHandle_t handle_{};
+  gpu_name gpu_;
   stream stream_;
   std::mutex mutex_;
   std::array<bool, lanes> taken_{};

@@ -5,7 +5,10 @@
 namespace ballast::gpu::cuda {
 
 status wait_for(const event& done, host::host_communicator& links, stop_word& stop, host::clock::time_point until,
-                fault_view* fault) {
+                fault_view* fault, const std::function<void()>& unblock) {
+  const auto aborted = [&] {
+    return fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));
+  };
   constexpr auto look_around = std::chrono::microseconds(500);
   auto next_look = host::clock::now() + look_around;
   status outcome;
@@ -22,10 +25,11 @@ status wait_for(const event& done, host::host_communicator& links, stop_word& st
       outcome = fail(errc::timed_out, fmt::format("epoch {} step {}: the GPUs of the members did not finish in time",
                                                   links.epoch(), links.step()));
     const bool faulty = fault != nullptr && std::atomic_ref(fault->kind).load() != fault_none;
+    if (outcome && unblock && !faulty && stop.raised()) outcome = aborted();
     if (!outcome || faulty) stop.raise();
+    if (!outcome && unblock) unblock();
   }
-  if (outcome && stop.raised() && (fault == nullptr || fault->kind == fault_stopped))
-    outcome = fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));
+  if (outcome && stop.raised() && (fault == nullptr || fault->kind == fault_stopped)) outcome = aborted();
   return outcome;
 }
 

@@ -32,6 +32,16 @@ bool process_name::same_process(const process_name& other) const noexcept {
   return same_host(other) && process == other.process && pid == other.pid;
 }
 
+result<gpu_name> name_of_gpu(int ordinal) {
+  cudaDeviceProp about{};
+  if (auto ok = check(cudaGetDeviceProperties(&about, ordinal), "asking for a GPU's name"); !ok)
+    return fail(ok.error());
+  gpu_name name;
+  static_assert(sizeof about.uuid == sizeof name.id);
+  std::memcpy(name.id, &about.uuid, sizeof name.id);
+  return name;
+}
+
 status reach(int ordinal, int other) {
   if (auto ok = stand_on(ordinal); !ok || ordinal == other) return ok;
   int can = 0;

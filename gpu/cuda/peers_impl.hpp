@@ -17,6 +17,13 @@ struct process_name {
 };
 process_name this_process();
 
+// One GPU among those of all hosts.
+struct gpu_name {
+  std::uint8_t id[16] = {};
+  bool operator==(const gpu_name&) const = default;
+};
+result<gpu_name> name_of_gpu(int ordinal);
+
 // Lets kernels and copies of GPU `ordinal` reach the memory of GPU `other` of this process. Leaves the caller on `ordinal`.
 // Errors: unavailable (no such access).
 status reach(int ordinal, int other);

@@ -30,21 +30,25 @@ struct routing_view {
   const copy_view* copies;
 };
 
-// One of a token's k experts, as its home rank tells it to every member. slot == no_slot: another member computes it.
+// One of a token's k experts, as its home rank tells it to every member, alike.
 struct pick {
   std::uint32_t slot;
   std::uint32_t expert;
+  std::uint32_t member;  // that computes it
 };
 
 // Where a member's half of the exchange lies, as this process can reach it. Rows of source rank r begin at
 // rows + r * max_tokens * hidden; its picks at picks + r * max_tokens * top_k; answers[token][k][hidden] are this
-// member's own tokens'.
+// member's own tokens'. Where rows travel in blocks (step_view::blocks), rows and picks are there for this rank's own
+// half only, there are no flags, and a peer's answers are the block that goes to it.
 struct member_view {
   std::uint16_t* rows;   // bf16
   pick* picks;
   float* answers;
   std::uint64_t* flags;  // [signal_kind][source rank]
 };
+// Floats before the answers of a block; the first is a word that is not zero if the answers must not be used.
+inline constexpr std::uint32_t verdict_floats = 64;
 enum signal_kind : std::uint32_t { signal_rows = 0, signal_answers = 1, signal_kinds = 2 };
 
 // Everything that changes from step to step; copied to the device before each.
@@ -56,6 +60,8 @@ struct step_view {
   std::uint32_t rank_of[max_members];      // by position among the routing image's seats
   routing_view routing;
   member_view at[max_members];             // by rank
+  const float* answers[max_members];       // of this rank's own tokens, by the member that computed them
+  std::uint32_t blocks;                    // not zero: rows and answers are moved between kernels, not by them
   const volatile std::uint32_t* stop;      // host-mapped: non-zero ends every wait; only waits read it, it is far away
   std::uint32_t failed;                    // set by a kernel that met a fault: no more answers are given in this step
 };
@@ -65,6 +71,12 @@ struct fault_view {
   std::uint32_t kind;  // fault_kind, the first one met
   std::uint32_t layer, source, slot, named, held;
 };
-enum fault_kind : std::uint32_t { fault_none = 0, fault_stopped = 1, fault_wrong_expert = 2, fault_no_slot = 3 };
+enum fault_kind : std::uint32_t {
+  fault_none = 0,
+  fault_stopped = 1,
+  fault_wrong_expert = 2,
+  fault_no_slot = 3,
+  fault_member = 4 /* a member met a fault: it says itself which */
+};
 
 }  // namespace ballast::gpu::cuda

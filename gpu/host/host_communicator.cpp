@@ -124,6 +124,13 @@ status host_communicator::alive() {
   return broken();
 }
 
+status host_communicator::alive_until(clock::time_point until) {
+  for (;;) {
+    if (auto ok = alive(); !ok || clock::now() >= until) return ok;
+    wait(made_.inbound.socket, ZMQ_POLLIN, made_.signals->ring, until);
+  }
+}
+
 status host_communicator::give_up_alone(error why) {
   if (!failed_) failed_ = std::move(why);
   return fail(*failed_);
@@ -319,6 +326,32 @@ status host_communicator::prove(clock::time_point until) {
   }
   own_deadline_.reset();
   return {};
+}
+
+result<std::vector<std::string>> host_communicator::share(const std::string& mine, clock::time_point until) {
+  if (auto ok = broken(); !ok) return fail(std::move(ok.error()));
+  if (mine.size() > most_shared)
+    return fail(errc::invalid_argument, fmt::format("{} bytes to share; at most {}", mine.size(), most_shared));
+  // Two cells by turns: who begins a round has seen all of the one before, so that all have left the one before that.
+  // prove() ends with the echo.
+  const auto kind = shared_++ % 2 == 0 ? frame_kind::probe : frame_kind::echo;
+  own_deadline_ = until;
+  for (std::uint32_t to = 0; to < size(); ++to) {
+    if (to == made_.rank) continue;
+    auto frame = make_frame({.kind = kind}, mine.size());
+    std::memcpy(static_cast<std::byte*>(frame.data()) + sizeof(frame_head), mine.data(), mine.size());
+    if (auto ok = post(to, std::move(frame)); !ok) return fail(std::move(ok.error()));
+  }
+  std::vector<zmq::message_t> frames;
+  if (auto ok = collect_cell(cell(kind, 0, 0), peers(), frames, "word", until); !ok) return fail(std::move(ok.error()));
+  own_deadline_.reset();
+  std::vector<std::string> all(size());
+  for (std::uint32_t r = 0; r < size(); ++r)
+    if (r != made_.rank)
+      all[r].assign(static_cast<const char*>(frames[r].data()) + sizeof(frame_head),
+                    frames[r].size() - sizeof(frame_head));
+  all[made_.rank] = mine;
+  return all;
 }
 
 }  // namespace ballast::gpu::host

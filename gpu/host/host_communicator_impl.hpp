@@ -64,10 +64,17 @@ class host_communicator final : public communicator {
                  std::vector<zmq::message_t>& out);
   // Takes in what has arrived, without waiting: the error of a member that gave up, of an abort, or of this side.
   status alive();
+  // The same, parked until then: ends early with the error.
+  status alive_until(clock::time_point until);
   // Tells every peer that this rank gives up, and gives up.
   status give_up(error why);
   // The warm run of connect(): every collective once, with data that is checked. Until `deadline`.
   status prove(clock::time_point deadline);
+  // Gives `mine` to every member and returns theirs, in member order: small things that members must know of each other
+  // before the first step. After prove(). Errors: those of a header exchange; invalid_argument (over most_shared
+  // bytes).
+  static constexpr std::size_t most_shared = 4096;
+  result<std::vector<std::string>> share(const std::string& mine, clock::time_point deadline);
   std::uint64_t dropped() const noexcept { return dropped_; }  // frames that were not for this epoch, step or shape
 
  private:
@@ -92,6 +99,7 @@ class host_communicator final : public communicator {
   // A peer that had all headers of an empty step may show its next one while we still wait for another peer's.
   std::vector<zmq::message_t> ahead_;
   step_t step_ = 0;
+  std::uint64_t shared_ = 0;  // rounds of share() so far
   std::optional<error> failed_;
   std::optional<clock::time_point> own_deadline_;  // while connecting
   std::uint64_t dropped_ = 0;

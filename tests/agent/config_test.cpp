@@ -28,5 +28,15 @@ TEST(agent_settings, a_rank_pulls_100_gigabytes_a_second_unless_told_otherwise) 
   EXPECT_THAT(wrong.error().text, ::testing::HasSubstr("transfer_gbps"));
 }
 
+TEST(agent_settings, an_exchange_is_one_of_three) {
+  EXPECT_EQ(read("")->exchange, gpu::exchange_kind::automatic);
+  EXPECT_EQ(read("exchange = \"peer\"")->exchange, gpu::exchange_kind::peer);
+  EXPECT_EQ(read("exchange = \"nccl\"\nnccl_ctas = 4")->exchange, gpu::exchange_kind::nccl);
+  EXPECT_EQ(read("nccl_ctas = 4")->nccl_ctas, 4u);
+  const auto wrong = read("exchange = \"nvlink\"");
+  ASSERT_FALSE(wrong);
+  EXPECT_THAT(wrong.error().text, ::testing::HasSubstr("exchange is `nvlink`; it must be `auto`, `peer` or `nccl`"));
+}
+
 }  // namespace
 }  // namespace ballast

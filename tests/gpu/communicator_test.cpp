@@ -132,6 +132,48 @@ TEST(communicator, empty_steps_in_a_row_lose_no_header) {
     EXPECT_TRUE(s) << s.error().text;
 }
 
+TEST(communicator, members_share_words_in_rounds_and_then_step) {
+  ring r(4);
+  const auto until = host::clock::now() + 20s;
+  const auto word = [](std::uint32_t rank, int round) {
+    return std::string(static_cast<std::size_t>(rank), 'a') + std::to_string(round);
+  };
+  for (const auto& s : r.everywhere([&](std::uint32_t rank) -> status {
+         auto& links = dynamic_cast<host::host_communicator&>(r.comm(rank));
+         for (int round = 0; round < 500; ++round) {
+           const auto all = links.share(word(rank, round), until);
+           if (!all) return fail(all.error());
+           for (std::uint32_t other = 0; other < 4; ++other) EXPECT_EQ(all->at(other), word(other, round));
+         }
+         return r.headers(rank, 1);
+       }))
+    EXPECT_TRUE(s) << s.error().text;
+}
+
+TEST(communicator, a_member_that_shares_nothing_is_named_and_too_much_is_refused) {
+  ring r(3);
+  auto& links = dynamic_cast<host::host_communicator&>(r.comm(0));
+  const auto refused =
+      links.share(std::string(host::host_communicator::most_shared + 1, 'x'), host::clock::now() + 20s);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, errc::invalid_argument);
+  const auto waited = links.share("x", host::clock::now() + 50ms);
+  ASSERT_FALSE(waited);
+  EXPECT_EQ(waited.error().code, errc::timed_out);
+  EXPECT_THAT(waited.error().text, HasSubstr("seat 13, 16"));
+}
+
+TEST(communicator, a_member_that_gives_up_ends_a_parked_look_at_its_state) {
+  ring r(2);
+  auto& links = dynamic_cast<host::host_communicator&>(r.comm(0));
+  EXPECT_TRUE(links.alive_until(host::clock::now() + 1ms));
+  auto looking = std::async(std::launch::async, [&] { return links.alive_until(host::clock::now() + 60s); });
+  EXPECT_FALSE(dynamic_cast<host::host_communicator&>(r.comm(1)).give_up({errc::corrupt, "a test"}));
+  const auto ended = looking.get();
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, errc::corrupt);
+}
+
 TEST(communicator, one_member_alone_needs_nobody) {
   ring r(1);
   EXPECT_TRUE(r.headers(0, 1));

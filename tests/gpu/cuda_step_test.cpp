@@ -74,14 +74,16 @@ std::vector<named_shape> shapes() {
   return {{"bf16", wide_shape()}, {"f8", wide_shape(dtype::f8_e4m3)}, {"deepseek", deepseek_shape()}, {"odd", odd}};
 }
 
-cluster::options on_gpu(std::uint32_t ranks, std::uint32_t slots = 0, std::uint32_t spare = 2) {
+cluster::options on_gpu(std::uint32_t ranks, std::uint32_t slots = 0,
+                        exchange_kind exchange = exchange_kind::automatic) {
   return {.bind = "inproc://test",
           .ranks = ranks,
           .slots_per_layer = slots,
-          .spare_pages = spare,
+          .spare_pages = 2,
           .timeout = std::chrono::milliseconds(5000),
           .make_backend = &cuda::make_cuda_backend,
-          .max_batch_tokens = 100};
+          .max_batch_tokens = 100,
+          .exchange = exchange};
 }
 
 class cuda_shapes : public ::testing::TestWithParam<named_shape> {};
@@ -118,16 +120,16 @@ std::vector<float> alone(cluster& one, const moe_shape& shape, step_t step, cons
   return all;
 }
 
-TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_token) {
-  BALLAST_NEEDS_GPUS(1);
-  const auto shape = GetParam().shape;
+// Of any number of ranks, whatever way tokens take between them.
+void expect_the_bits_of_one_rank(const moe_shape& shape, const std::vector<std::uint32_t>& sizes,
+                                 exchange_kind exchange) {
   const auto model = make_model(shape, 1);
   cluster one(model, on_gpu(1));
   ASSERT_TRUE(one.connect(1));
   ASSERT_TRUE(one.load(random_placement(shape, one.seats(), shape.experts, 0, 1)));
   step_t step_alone = 1;
-  for (const std::uint32_t ranks : {2u, 3u, 5u}) {
-    cluster c(model, on_gpu(ranks, 16));
+  for (const auto ranks : sizes) {
+    cluster c(model, on_gpu(ranks, 16, exchange));
     const auto connected = c.connect(ranks);
     ASSERT_TRUE(connected) << connected.error().text;
     std::mt19937_64 random(ranks);
@@ -145,6 +147,18 @@ TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_t
       }
     }
   }
+}
+
+TEST_P(cuda_shapes, any_placement_and_batch_gives_the_bits_of_one_rank_and_one_token) {
+  BALLAST_NEEDS_GPUS(1);
+  expect_the_bits_of_one_rank(GetParam().shape, {2, 3, 5}, exchange_kind::automatic);
+}
+
+TEST_P(cuda_shapes, tokens_that_travel_by_nccl_come_back_with_the_same_bits) {
+  BALLAST_NEEDS_NCCL(2);
+  std::vector<std::uint32_t> sizes{2};
+  for (std::uint32_t more = 3; more <= 4 && lacking_gpus(static_cast<int>(more)).empty(); ++more) sizes.push_back(more);
+  expect_the_bits_of_one_rank(GetParam().shape, sizes, exchange_kind::nccl);
 }
 
 // Slots with many tokens are multiplied another way, out of shared memory: nobody can tell.
@@ -176,21 +190,31 @@ TEST(cuda_wide, large_batches_give_the_bits_of_one_token) {
 
 INSTANTIATE_TEST_SUITE_P(all, cuda_shapes, ::testing::ValuesIn(shapes()), [](const auto& i) { return i.param.name; });
 
-struct cuda_steps : ::testing::Test {
+struct named_exchange {
+  const char* name;
+  exchange_kind kind;
+};
+void PrintTo(const named_exchange& e, std::ostream* out) { *out << e.name; }
+
+struct cuda_steps : ::testing::TestWithParam<named_exchange> {
+  // NCCL takes one rank a GPU.
+  std::uint32_t ranks = GetParam().kind == exchange_kind::nccl && !lacking_gpus(3).empty() ? 2 : 3;
   moe_shape shape = wide_shape();
   model_data model = make_model(shape, 3);
   std::unique_ptr<cluster> c;
   placement table;
   void SetUp() override {
-    BALLAST_NEEDS_GPUS(1);
-    c = std::make_unique<cluster>(model, on_gpu(3, 16));
+    const auto lacking = GetParam().kind == exchange_kind::nccl ? lacking_nccl(2) : lacking_gpus(1);
+    if (!lacking.empty()) GTEST_SKIP() << lacking;
+    c = std::make_unique<cluster>(model, on_gpu(ranks, 16, GetParam().kind));
     table = random_placement(shape, c->seats(), 16, 8, 9);
-    ASSERT_TRUE(c->connect(1));
+    const auto connected = c->connect(1);
+    ASSERT_TRUE(connected) << connected.error().text;
     ASSERT_TRUE(c->load(table));
   }
   batches make(std::uint32_t tokens, std::uint64_t seed) const {
-    batches all(3);
-    for (std::uint32_t r = 0; r < 3; ++r) all[r].push_back(make_hidden(shape, tokens, seed * 100 + r));
+    batches all(ranks);
+    for (std::uint32_t r = 0; r < ranks; ++r) all[r].push_back(make_hidden(shape, tokens, seed * 100 + r));
     return all;
   }
   std::pair<std::uint32_t, std::uint32_t> place_of(std::uint32_t layer, std::uint32_t expert) const {
@@ -199,13 +223,13 @@ struct cuda_steps : ::testing::Test {
   }
 };
 
-TEST_F(cuda_steps, tokens_are_counted_where_they_were_computed) {
+TEST_P(cuda_steps, tokens_are_counted_where_they_were_computed) {
   auto hidden = make(16, 1);
   for (step_t step = 1; step <= 4; ++step)
     for (const auto& s : c->step(step, hidden)) ASSERT_TRUE(s) << s.error().text;
   for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
     std::uint64_t total = 0;
-    for (std::uint32_t r = 0; r < 3; ++r) {
+    for (std::uint32_t r = 0; r < ranks; ++r) {
       const auto& slots = c->counts(r).tokens.at(layer);
       total = std::accumulate(slots.begin(), slots.end(), total);
       for (std::uint32_t slot = 0; slot < slots.size(); ++slot)
@@ -213,11 +237,11 @@ TEST_F(cuda_steps, tokens_are_counted_where_they_were_computed) {
           EXPECT_EQ(slots[slot], 0u);
         }
     }
-    EXPECT_EQ(total, 4u * 3 * 16 * shape.top_k);
+    EXPECT_EQ(total, 4u * ranks * 16 * shape.top_k);
   }
 }
 
-TEST_F(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
+TEST_P(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
   const auto [rank, slot] = place_of(1, 5);
   auto& slots = c->at(rank).slots(0);
   const auto other = place_of(1, 6);
@@ -233,7 +257,7 @@ TEST_F(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
   auto hidden = make(40, 2);
   const auto before = hidden;
   const auto results = c->step(1, hidden);
-  for (std::uint32_t r = 0; r < 3; ++r) {
+  for (std::uint32_t r = 0; r < ranks; ++r) {
     ASSERT_FALSE(results[r]);
     EXPECT_EQ(results[r].error().code, errc::corrupt) << results[r].error().text;
     EXPECT_THAT(results[r].error().text,
@@ -242,7 +266,7 @@ TEST_F(cuda_steps, a_slot_that_holds_another_expert_is_corrupt_for_every_rank) {
   }
 }
 
-TEST_F(cuda_steps, an_empty_slot_is_corrupt) {
+TEST_P(cuda_steps, an_empty_slot_is_corrupt) {
   const auto [rank, slot] = place_of(1, 2);
   c->at(rank).slots(0).clear(1, slot);
   auto hidden = make(40, 2);
@@ -253,7 +277,7 @@ TEST_F(cuda_steps, an_empty_slot_is_corrupt) {
   }
 }
 
-TEST_F(cuda_steps, a_slot_whose_page_holds_another_expert_is_corrupt) {
+TEST_P(cuda_steps, a_slot_whose_page_holds_another_expert_is_corrupt) {
   const auto [rank, slot] = place_of(0, 5);
   auto& pool = c->at(rank).pages(0);
   const auto page = pool.take().value();
@@ -267,8 +291,8 @@ TEST_F(cuda_steps, a_slot_whose_page_holds_another_expert_is_corrupt) {
   }
 }
 
-TEST_F(cuda_steps, a_member_that_stays_away_from_a_step_is_not_waited_for_for_ever) {
-  auto options = on_gpu(3, 16);
+TEST_P(cuda_steps, a_member_that_stays_away_from_a_step_is_not_waited_for_for_ever) {
+  auto options = on_gpu(ranks, 16, GetParam().kind);
   options.timeout = std::chrono::milliseconds(200);
   cluster d(model, options);
   ASSERT_TRUE(d.connect(1));
@@ -276,22 +300,23 @@ TEST_F(cuda_steps, a_member_that_stays_away_from_a_step_is_not_waited_for_for_ev
   auto hidden = make(8, 4);
   const auto results = d.everywhere([&](std::uint32_t r) -> status {
     if (r != 1) return d.step_rank(r, 1, hidden[r]);
-    std::vector<step_header> seen(3);  // it says that it has tokens, and is gone
+    std::vector<step_header> seen(ranks);  // it says that it has tokens, and is gone
     step_header mine{.step = 1, .ready_epoch = 0, .tokens = {8}, .versions = {}, .flags = 0};
     return d.comm(r).exchange_headers(mine, seen);
   });
-  for (const std::uint32_t r : {0u, 2u}) {
+  for (std::uint32_t r = 0; r < ranks; ++r) {
+    if (r == 1) continue;
     ASSERT_FALSE(results[r]);
     EXPECT_EQ(results[r].error().code, errc::timed_out) << results[r].error().text;
   }
 }
 
-TEST_F(cuda_steps, abort_ends_a_step_that_waits_for_a_member_and_a_new_epoch_steps_on) {
+TEST_P(cuda_steps, abort_ends_a_step_that_waits_for_a_member_and_a_new_epoch_steps_on) {
   auto hidden = make(8, 4);
   const auto before = hidden;
   const auto results = c->everywhere([&](std::uint32_t r) -> status {
     if (r == 0) return c->step_rank(r, 1, hidden[r]);
-    std::vector<step_header> seen(3);
+    std::vector<step_header> seen(ranks);
     step_header mine{.step = 1, .ready_epoch = 0, .tokens = {8}, .versions = {}, .flags = 0};
     auto ok = c->comm(r).exchange_headers(mine, seen);
     if (r == 1) c->comm(0).abort();
@@ -305,7 +330,7 @@ TEST_F(cuda_steps, abort_ends_a_step_that_waits_for_a_member_and_a_new_epoch_ste
   for (const auto& s : c->step(2, hidden)) EXPECT_TRUE(s) << s.error().text;
 }
 
-TEST_F(cuda_steps, epochs_follow_each_other_in_three_lanes) {
+TEST_P(cuda_steps, epochs_follow_each_other_in_three_lanes) {
   auto hidden = make(8, 4);
   for (epoch_t epoch = 2; epoch < 12; ++epoch) {
     const auto connected = c->connect(epoch);
@@ -313,6 +338,29 @@ TEST_F(cuda_steps, epochs_follow_each_other_in_three_lanes) {
     for (const auto& s : c->step(epoch, hidden)) ASSERT_TRUE(s) << s.error().text;
   }
 }
+
+// The largest batch decides how much travels, whoever has it.
+TEST_P(cuda_steps, batches_of_every_size_meet_in_one_step) {
+  cluster one(model, on_gpu(1));
+  ASSERT_TRUE(one.connect(1));
+  ASSERT_TRUE(one.load(random_placement(shape, one.seats(), 16, 0, 1)));
+  for (const auto& [few, many] : {std::pair{0u, 100u}, {1u, 16u}, {17u, 64u}, {100u, 3u}}) {
+    auto hidden = make(few, 7);
+    hidden[ranks - 1][0] = make_hidden(shape, many, 8);
+    const auto before = hidden;
+    for (const auto& s : c->step(few + 1, hidden)) ASSERT_TRUE(s) << s.error().text;
+    for (std::uint32_t r = 0; r < ranks; ++r) {
+      batches same{before[r]};
+      for (const auto& s : one.step(few * 10 + r + 1, same)) ASSERT_TRUE(s) << s.error().text;
+      EXPECT_TRUE(same_bits(hidden[r][0], same[0][0])) << few << " and " << many << " tokens, rank " << r;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(by, cuda_steps,
+                         ::testing::Values(named_exchange{"peer", exchange_kind::peer},
+                                           named_exchange{"nccl", exchange_kind::nccl}),
+                         [](const auto& i) { return i.param.name; });
 
 TEST(cuda_models, several_models_step_together) {
   BALLAST_NEEDS_GPUS(1);

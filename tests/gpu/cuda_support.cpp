@@ -26,6 +26,12 @@ std::string lacking_gpus(int wanted) {
   return *count >= wanted ? "" : "there are " + std::to_string(*count) + " of " + std::to_string(wanted);
 }
 
+std::string lacking_nccl(int ranks) {
+  if (const auto gpus = lacking_gpus(ranks); !gpus.empty()) return "NCCL takes one rank a GPU: " + gpus;
+  const auto nccl = cuda::nccl_library::get();
+  return nccl ? "" : nccl.error().text;
+}
+
 std::vector<std::byte> random_bytes(std::size_t size, std::uint64_t seed) {
   std::mt19937_64 random(seed);
   std::vector<std::byte> out(size);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gpu/cuda/cuda_transport_impl.hpp"
+#include "gpu/cuda/nccl_library_impl.hpp"
 
 namespace ballast::gpu::test {
 
@@ -16,6 +17,11 @@ std::string lacking_gpus(int wanted);
 #define BALLAST_NEEDS_GPUS(wanted)                                                       \
   if (const auto lacking = ::ballast::gpu::test::lacking_gpus(wanted); !lacking.empty()) \
   GTEST_SKIP() << "no GPU: " << lacking
+
+// Empty, or why `ranks` ranks cannot exchange tokens by NCCL here.
+std::string lacking_nccl(int ranks);
+#define BALLAST_NEEDS_NCCL(ranks) \
+  if (const auto lacking = ::ballast::gpu::test::lacking_nccl(ranks); !lacking.empty()) GTEST_SKIP() << lacking
 
 std::vector<std::byte> random_bytes(std::size_t size, std::uint64_t seed);
 void flip_bit(std::byte* on_device);

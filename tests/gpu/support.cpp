@@ -168,6 +168,7 @@ cluster::cluster(std::vector<model_data> models, options o)
   device_options d;
   d.bind = options_.bind;
   d.link_context = context();
+  d.exchange = options_.exchange;
   d.limits.collective_timeout = options_.timeout;
   d.limits.max_batch_tokens = options_.max_batch_tokens;
   for (const auto& m : models_) {

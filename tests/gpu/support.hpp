@@ -43,6 +43,7 @@ class cluster {
     std::chrono::milliseconds timeout{20'000};
     std::function<std::unique_ptr<backend>()> make_backend;  // none: the host's
     std::uint32_t max_batch_tokens = 256;
+    exchange_kind exchange = exchange_kind::automatic;
   };
   cluster(const model_data& model, options o);
   cluster(std::vector<model_data> models, options o);
