@@ -18,7 +18,6 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 
-tests=(cuda_pages_test cuda_transport_test cuda_step_test serving_test)
 if [[ -z $programs ]]; then
   ./deploy/install-deps.sh
   cmake --preset release -DBALLAST_CUDA=ON && cmake --build --preset release || exit 1
@@ -40,20 +39,20 @@ if [[ ${gpus:-0} -eq 0 ]]; then
 fi
 echo "== $(date -u +%F) $gpus x $(nvidia-smi --query-gpu=name --format=csv,noheader | head -1)"
 
-echo "== correctness"
-for test in "${tests[@]}"; do
-  if BALLAST_TEST_BACKEND=cuda timeout 200 "$programs/$test" >"$log/$test" 2>&1; then
-    echo "$test: $(grep -E '^\[ +PASSED' "$log/$test"), $(grep -cE '^\[ +SKIPPED \].*ms\)' "$log/$test") skipped"
+# prove TEST FILTER: whole deployments run on the cuda backend, too.
+prove() {
+  if BALLAST_TEST_BACKEND=cuda timeout 90 "$programs/$1" --gtest_filter="$2" >"$log/$1" 2>&1; then
+    echo "$1 $2: $(grep -E '^\[ +PASSED' "$log/$1"), $(grep -cE '^\[ +SKIPPED \].*ms\)' "$log/$1") skipped"
   else
     failed=1
-    echo "$test: FAILED"
-    grep -E 'Failure|FAILED|no GPU|error' "$log/$test" | head -12
-    tail -3 "$log/$test"
+    echo "$1 $2: FAILED"
+    grep -E 'Failure|FAILED|no GPU|error' "$log/$1" | head -12
+    tail -3 "$log/$1"
   fi
-done
-if [[ $gpus -ge 2 && $(id -u) -eq 0 ]]; then
-  timeout 120 tests/gpu/namespaces.sh "$programs" 2>&1 | tail -12 || failed=1
-fi
+}
+
+echo "== correctness: tokens by peer memory"
+for test in cuda_pages_test cuda_transport_test cuda_step_test serving_test; do prove "$test" '-*nccl*'; done
 
 run() { timeout 150 "$@" 2>&1 | grep -v 'stands on GPU' || { failed=1; echo "FAILED: $*"; }; }
 
@@ -76,4 +75,12 @@ if [[ $gpus -ge 2 ]]; then
   echo "== figures: two agents as processes, $layers layers"
   timeout 400 python3 tests/gpu/two_processes.py "$programs" --layers "$layers" --cycles "$cycles" || failed=1
 fi
+
+echo "== correctness: tokens by NCCL"
+prove cuda_exchange_test '*'
+prove cuda_step_test '*nccl*'
+timeout 90 tests/gpu/namespaces.sh "$programs" cuda 5 >"$log/namespaces" 2>&1
+code=$?
+tail -14 "$log/namespaces"
+[[ $code -eq 0 || $code -eq 77 ]] || failed=1  # 77: it cannot run here, and says why
 exit "$failed"

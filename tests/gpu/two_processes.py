@@ -32,8 +32,8 @@ events = "tcp://127.0.0.1:*"
 initial_ranks = 1
 num_redundant_experts = {redundant}
 step_interval = 0
-heartbeat_ms = 20
-heartbeat_timeout_ms = 200
+heartbeat_ms = 10
+heartbeat_timeout_ms = 120
 command_retry_ms = 200
 [agent]
 coordinator = "{coordinator}"
