@@ -1,9 +1,8 @@
-#include "gpu/cuda/cuda_builder_impl.hpp"
-
 #include <fmt/core.h>
 
 #include <algorithm>
 
+#include "gpu/cuda/cuda_builder_impl.hpp"
 #include "gpu/cuda/kernels_impl.hpp"
 #include "gpu/cuda/patience_impl.hpp"
 
@@ -87,9 +86,10 @@ result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id 
                                                          host::clock::time_point until) {
   if (members.size() > exchange_.shape().members) {
     links_.cancel(epoch);
-    return fail(errc::does_not_fit, fmt::format("epoch {} has {} members; this rank exchanges with at most {}; start the "
-                                                "agents with more max_members",
-                                                epoch, members.size(), exchange_.shape().members));
+    return fail(errc::does_not_fit,
+                fmt::format("epoch {} has {} members; this rank exchanges with at most {}; start the "
+                            "agents with more max_members",
+                            epoch, members.size(), exchange_.shape().members));
   }
   auto links_only = members;
   std::vector<exchange_half> halves;
@@ -109,7 +109,8 @@ result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id 
   auto joined = stand_on(ordinal_);
   if (joined) joined = *how == exchange_kind::nccl ? nccl_.join(parts, until) : join_peers(halves, parts, until);
   if (!joined)  // the others are told, so that none waits for a member that will not come
-    return fail(parts.links->give_up({joined.error().code, fmt::format("epoch {}: {}", epoch, joined.error().text)}).error());
+    return fail(
+        parts.links->give_up({joined.error().code, fmt::format("epoch {}: {}", epoch, joined.error().text)}).error());
   return std::make_unique<cuda_communicator>(std::move(parts));
 }
 
@@ -153,7 +154,8 @@ status cuda_builder::prove(const cuda_communicator::parts& parts, host::clock::t
   std::copy(parts.views.begin(), parts.views.end(), step.at);
   auto& mismatches = *mismatches_.as<std::uint32_t>();
   mismatches = 0;
-  if (auto ok = check(prove_exchange(&step, values, &mismatches, stream_.get()), "proving the exchange"); !ok) return ok;
+  if (auto ok = check(prove_exchange(&step, values, &mismatches, stream_.get()), "proving the exchange"); !ok)
+    return ok;
   if (auto ok = event_.record(stream_); !ok) return ok;
   if (auto ok = wait_for(event_, *parts.links, *parts.stop, until); !ok) return ok;
   if (mismatches == 0) return {};

@@ -82,9 +82,10 @@ status check_options(const device_options& o) {
       return fail(ok.error().code, fmt::format("model {}: {}", m, ok.error().text));
     const auto entries = slot_entries(o.limits.models[m]);
     if (o.limits.models[m].slots_per_layer == 0 || entries > max_entries)
-      return refuse(fmt::format("model {}: slots_per_layer must be at least 1, and with spare_pages at most {}; it is {} "
-                                "with {}",
-                                m, max_entries, o.limits.models[m].slots_per_layer, o.limits.models[m].spare_pages));
+      return refuse(
+          fmt::format("model {}: slots_per_layer must be at least 1, and with spare_pages at most {}; it is {} "
+                      "with {}",
+                      m, max_entries, o.limits.models[m].slots_per_layer, o.limits.models[m].spare_pages));
   }
   return {};
 }
@@ -139,7 +140,8 @@ status cuda_device::open_forward(const device_options& o) {
   forward_ = std::move(*forward);
   for (model_index m = 0; m < models_.size(); ++m)
     if (auto ok = forward_->prepare(m); !ok) return ok;
-  auto exchange = exchange_memory::make(ordinal_, shape_exchange(o.models, o.limits.max_batch_tokens, o.limits.max_members));
+  auto exchange =
+      exchange_memory::make(ordinal_, shape_exchange(o.models, o.limits.max_batch_tokens, o.limits.max_members));
   if (!exchange) return fail(exchange.error());
   exchange_ = std::move(*exchange);
   nccl_ = std::make_unique<nccl_exchange>(ordinal_, *exchange_, forward_->recipe(), o.nccl_ctas);
@@ -160,7 +162,9 @@ status cuda_device::open_links(const device_options& o) {
   auto builder = cuda_builder::make(ordinal_, *links_, *exchange_, *nccl_, o.exchange);
   if (!builder) return fail(builder.error());
   builder_ = std::move(*builder);
-  auto transport = cuda_transport::open(context, pattern, stores_, {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s, .verify = o.limits.verify_pages});
+  auto transport = cuda_transport::open(
+      context, pattern, stores_,
+      {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s, .verify = o.limits.verify_pages});
   if (!transport) return fail(transport.error());
   transport_ = std::move(*transport);
   return {};
@@ -172,8 +176,9 @@ status cuda_device::set_dense(model_index model, std::vector<std::byte> weights)
   auto& m = models_[model];
   const auto wanted = stores_[model]->dense_bytes();
   if (weights.size() != wanted)
-    return fail(errc::invalid_argument, fmt::format("{} bytes are not the dense weights of {} layers of model {}, which have {}",
-                                                    weights.size(), m.shape.layers, model, wanted));
+    return fail(errc::invalid_argument,
+                fmt::format("{} bytes are not the dense weights of {} layers of model {}, which have {}",
+                            weights.size(), m.shape.layers, model, wanted));
   if (auto ok = stand_on(ordinal_); !ok) return ok;
   if (auto ok = m.dense->load(weights); !ok) return ok;
   return stores_[model]->set_dense(std::move(weights));

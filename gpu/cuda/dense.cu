@@ -45,8 +45,8 @@ __global__ void __launch_bounds__(route_threads) route_kernel(layer_args a) {
     float4 w[warp_experts];
 #pragma unroll
     for (int e = 0; e < warp_experts; ++e)
-      w[e] = __ldg(reinterpret_cast<const float4*>(
-          a.dense.router + std::size_t{min(expert0 + e, a.shape.experts - 1)} * width + c));
+      w[e] = __ldg(reinterpret_cast<const float4*>(a.dense.router +
+                                                   std::size_t{min(expert0 + e, a.shape.experts - 1)} * width + c));
 #pragma unroll
     for (int t = 0; t < tile_tokens; ++t) {
       const auto x =

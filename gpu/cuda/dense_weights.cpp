@@ -1,7 +1,7 @@
-#include "gpu/cuda/dense_weights_impl.hpp"
-
 #include <bit>
 #include <cstring>
+
+#include "gpu/cuda/dense_weights_impl.hpp"
 
 namespace ballast::gpu::cuda {
 namespace {
@@ -66,7 +66,9 @@ status dense_weights::load(std::span<const std::byte> weights) {
       }
     }
     auto* to = shared_.data() + l * shared_bytes();
-    if (auto ok = check(cudaMemcpy(to, shared.data(), shared_bytes(), cudaMemcpyHostToDevice), "copying shared experts"); !ok)
+    if (auto ok =
+            check(cudaMemcpy(to, shared.data(), shared_bytes(), cudaMemcpyHostToDevice), "copying shared experts");
+        !ok)
       return ok;
     const slot_view slot{to, 0, 0};
     const auto named = cudaMemcpy(slots_.as<slot_view>() + l, &slot, sizeof slot, cudaMemcpyHostToDevice);

@@ -1,6 +1,6 @@
-#include "gpu/cuda/exchange_impl.hpp"
-
 #include <fmt/core.h>
+
+#include "gpu/cuda/exchange_impl.hpp"
 
 namespace ballast::gpu::cuda {
 
@@ -34,7 +34,8 @@ result<std::uint32_t> exchange_memory::take() {
     if (taken_[lane]) continue;
     auto* flags = memory_.data() + lane * shape_.lane_bytes() + shape_.flags_offset();
     const auto bytes = signal_kinds * max_members * sizeof(std::uint64_t);
-    if (auto ok = check(cudaMemsetAsync(flags, 0, bytes, stream_.get()), "clearing signals"); !ok) return fail(ok.error());
+    if (auto ok = check(cudaMemsetAsync(flags, 0, bytes, stream_.get()), "clearing signals"); !ok)
+      return fail(ok.error());
     if (auto ok = stream_.wait(); !ok) return fail(ok.error());
     taken_[lane] = true;
     return lane;

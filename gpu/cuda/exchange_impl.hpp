@@ -1,6 +1,6 @@
 // The memory through which ranks pass rows and answers: each rank's own, written by its peers straight over NVLink or
-// within the GPU. A lane serves one communicator; as a standby one is built beside the active one and a third may follow
-// before the first is gone, there are three.
+// within the GPU. A lane serves one communicator; as a standby one is built beside the active one and a third may
+// follow before the first is gone, there are three.
 #pragma once
 
 #include <array>

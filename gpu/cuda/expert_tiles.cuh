@@ -10,7 +10,7 @@ struct expert_args {
   bundle_view bundle;
   work_view work;
   const slot_view* slots;
-  const std::uint16_t* rows;      // of tokens; null: those of the exchange
+  const std::uint16_t* rows;  // of tokens; null: those of the exchange
   const step_view* step;
   const active_slot* active;
   const std::uint32_t* active_count;
@@ -19,8 +19,8 @@ struct expert_args {
   const job* jobs;
   std::uint16_t* inner;
   std::uint32_t intermediate;
-  float* answers;                 // null: those of the exchange
-  std::uint32_t* queue;           // work taken so far, of each kernel
+  float* answers;        // null: those of the exchange
+  std::uint32_t* queue;  // work taken so far, of each kernel
   std::uint32_t layer;
   bool signals;
 };

@@ -1,7 +1,8 @@
 // The grouped SwiGLU over slot pointers. Weights stream from device memory straight into tensor-core fragments: a lane
-// loads 16 bytes (8 columns) of a row, which serve as the operands of two m16n8k16 products; the columns of a product are a
-// permutation, the same for weights and tokens, so that no shuffle and no shared memory is needed. Each output value is
-// one chain of products over ascending columns, whatever the number of tokens: results do not depend on the batch.
+// loads 16 bytes (8 columns) of a row, which serve as the operands of two m16n8k16 products; the columns of a product
+// are a permutation, the same for weights and tokens, so that no shuffle and no shared memory is needed. Each output
+// value is one chain of products over ascending columns, whatever the number of tokens: results do not depend on the
+// batch.
 #include <cuda_fp8.h>
 
 #include "gpu/cuda/expert_tiles.cuh"
@@ -144,8 +145,8 @@ __device__ void up_tile(const expert_args& a, const std::byte* bundle, std::uint
   const auto* up = reinterpret_cast<const Weight*>(bundle + a.bundle.up);
   const std::size_t r0 = std::size_t{min(mine, last)} * width, r1 = std::size_t{min(mine + 1, last)} * width;
   const Weight* const row[4] = {gate + r0, gate + r1, up + r0, up + r1};
-  const std::size_t block_row = std::size_t{row0 / a.shape.scale_block} *
-                                ((width + a.shape.scale_block - 1) / a.shape.scale_block);
+  const std::size_t block_row =
+      std::size_t{row0 / a.shape.scale_block} * ((width + a.shape.scale_block - 1) / a.shape.scale_block);
   const scales s{{reinterpret_cast<const float*>(bundle + a.bundle.gate_scale) + block_row,
                   reinterpret_cast<const float*>(bundle + a.bundle.up_scale) + block_row},
                  a.shape.scale_block};
@@ -175,9 +176,9 @@ __device__ void down_tile(const expert_args& a, const std::byte* bundle, std::ui
 #pragma unroll
   for (int i = 0; i < 4; ++i) row[i] = down + std::size_t{min(mine + i, rows - 1)} * width;
   const Weight* const fixed[4] = {row[0], row[1], row[2], row[3]};
-  const auto* scale = reinterpret_cast<const float*>(bundle + a.bundle.down_scale) +
-                      std::size_t{row0 / a.shape.scale_block} *
-                          ((width + a.shape.scale_block - 1) / a.shape.scale_block);
+  const auto* scale =
+      reinterpret_cast<const float*>(bundle + a.bundle.down_scale) +
+      std::size_t{row0 / a.shape.scale_block} * ((width + a.shape.scale_block - 1) / a.shape.scale_block);
   const scales s{{scale, scale}, a.shape.scale_block};
   warp_product<Weight, Tiles> p;
   multiply_all(p, fixed, a.inner + std::size_t{first} * width, token, width, s);
@@ -201,15 +202,16 @@ __device__ void tile(const expert_args& a, const std::byte* bundle, std::uint32_
     down_tile<Weight, Tiles>(a, bundle, row0, first, count);
 }
 
-// The next piece of work of a warp; the same for its lanes. Asked for a piece ahead, so that nobody waits for the answer.
+// The next piece of work of a warp; the same for its lanes. Asked for a piece ahead, so that nobody waits for the
+// answer.
 __device__ std::uint32_t next_item(std::uint32_t* queue) {
   std::uint32_t item = 0;
   if (threadIdx.x % 32 == 0) item = atomicAdd(queue, 1);
   return item;
 }
 
-// A warp's work is (active slot, rows of its matrices), taken from a queue: a block that finds no room at first, because
-// something else runs on the GPU, leaves its share to the others.
+// A warp's work is (active slot, rows of its matrices), taken from a queue: a block that finds no room at first,
+// because something else runs on the GPU, leaves its share to the others.
 template <class Weight, bool Up>
 __global__ void __launch_bounds__(threads, blocks_per_processor) multiply_experts(expert_args a) {
   constexpr std::uint32_t warp_rows = Up ? 16 : 32;
@@ -266,9 +268,23 @@ __global__ void shared_jobs(work_view work, const step_view* step, job* jobs, ac
 cudaError_t run_experts(const layer_args& a, std::uint32_t processors, cudaStream_t on) {
   const auto& w = a.work;
   const bool wide = a.wide_above != no_slot;
-  const expert_args args{a.shape,  a.bundle, w,      a.slots,  nullptr, a.step,
-                         w.active, w.active_count, wide ? w.wide : nullptr, w.wide_count, w.jobs, w.inner,
-                         a.shape.intermediate, nullptr, w.queue, a.layer, true};
+  const expert_args args{a.shape,
+                         a.bundle,
+                         w,
+                         a.slots,
+                         nullptr,
+                         a.step,
+                         w.active,
+                         w.active_count,
+                         wide ? w.wide : nullptr,
+                         w.wide_count,
+                         w.jobs,
+                         w.inner,
+                         a.shape.intermediate,
+                         nullptr,
+                         w.queue,
+                         a.layer,
+                         true};
   return a.shape.type == weight_type::f8_e4m3 ? both<std::uint8_t>(args, processors, on)
                                               : both<std::uint16_t>(args, processors, on);
 }
@@ -278,9 +294,23 @@ cudaError_t run_shared(const layer_args& a, std::uint32_t processors, cudaStream
   const auto inner = a.shape.shared_intermediate;
   const std::size_t bytes = std::size_t{inner} * a.shape.hidden * 2;
   shared_jobs<<<1, 256, 0, on>>>(w, a.step, w.shared_jobs, w.shared_active, w.shared_count);
-  const expert_args args{a.shape, {0, bytes, 2 * bytes, 0, 0, 0}, w, a.dense.shared_slot, w.own, a.step,
-                         w.shared_active, w.shared_count, nullptr, nullptr, w.shared_jobs, w.shared_inner,
-                         inner, w.shared_out, w.queue + 2, a.layer, false};
+  const expert_args args{a.shape,
+                         {0, bytes, 2 * bytes, 0, 0, 0},
+                         w,
+                         a.dense.shared_slot,
+                         w.own,
+                         a.step,
+                         w.shared_active,
+                         w.shared_count,
+                         nullptr,
+                         nullptr,
+                         w.shared_jobs,
+                         w.shared_inner,
+                         inner,
+                         w.shared_out,
+                         w.queue + 2,
+                         a.layer,
+                         false};
   return both<std::uint16_t>(args, processors, on);
 }
 

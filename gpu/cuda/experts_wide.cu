@@ -1,5 +1,5 @@
-// The grouped SwiGLU for slots that many tokens were sent to: a block multiplies 128 rows of weights by 128 tokens out of
-// shared memory. Products are chained in the order of experts.cu, column by column, so both give the same bits and a
+// The grouped SwiGLU for slots that many tokens were sent to: a block multiplies 128 rows of weights by 128 tokens out
+// of shared memory. Products are chained in the order of experts.cu, column by column, so both give the same bits and a
 // token's answer does not depend on how many others its expert got.
 #include "gpu/cuda/expert_tiles.cuh"
 
@@ -116,7 +116,8 @@ struct wide_tile {
     __syncthreads();
   }
 
-  __device__ void store(const active_slot& work, std::uint32_t row_tile, const float (&sum)[pairs][2][token_tiles][4]) const {
+  __device__ void store(const active_slot& work, std::uint32_t row_tile,
+                        const float (&sum)[pairs][2][token_tiles][4]) const {
     const auto quad = threadIdx.x % 4;
 #pragma unroll
     for (std::uint32_t t = 0; t < token_tiles; ++t)

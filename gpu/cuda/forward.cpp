@@ -1,10 +1,9 @@
-#include "gpu/cuda/forward_impl.hpp"
-
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "gpu/cuda/forward_impl.hpp"
 #include "gpu/cuda/patience_impl.hpp"
 
 namespace ballast::gpu::cuda {
@@ -31,9 +30,9 @@ result<std::unique_ptr<cuda_forward>> cuda_forward::make(settings s) {
   const auto asked = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, ordinal);
   if (auto ok = check(asked, "asking for the GPU's size"); !ok) return fail(ok.error());
   made->work_ = std::move(*work);
-  made->recipe_ = std::make_unique<step_recipe>(step_recipe::parts{
-      made->settings_.models, &made->work_, static_cast<std::uint32_t>(processors), made->settings_.max_tokens,
-      made->settings_.count_loads});
+  made->recipe_ = std::make_unique<step_recipe>(
+      step_recipe::parts{made->settings_.models, &made->work_, static_cast<std::uint32_t>(processors),
+                         made->settings_.max_tokens, made->settings_.count_loads});
   made->graphs_ = std::make_unique<step_graphs>(*made->recipe_);
   made->stream_ = std::move(*issuing);
   made->done_ = std::move(*done);
@@ -91,7 +90,8 @@ status cuda_forward::fault_of(cuda_communicator& comm) const {
                   fmt::format("layer {}: seat {} sent a token for expert {} to slot {}, which holds {}", f.layer, seat,
                               f.named, f.slot, f.held == no_slot ? "nothing" : fmt::format("expert {}", f.held)));
     case fault_no_slot:
-      return fail(errc::corrupt, fmt::format("layer {}: seat {} named slot {}, which does not exist", f.layer, seat, f.slot));
+      return fail(errc::corrupt,
+                  fmt::format("layer {}: seat {} named slot {}, which does not exist", f.layer, seat, f.slot));
     case fault_stopped:
       return fail(errc::aborted, fmt::format("layer {}: a member was not waited for", f.layer));
     case fault_member:  // its own words are on their way

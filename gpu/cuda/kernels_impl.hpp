@@ -1,7 +1,7 @@
 // The kernels of one MoE layer, in the order in which a step issues them. Each call issues on a stream and returns.
-// Batch-invariant: every value is computed by the same operations in the same order, whatever else is in the batch, where
-// the expert lives and how many ranks there are; so answers are compared bit for bit.
-// Counts of tokens are read on the device (step_view), so that a captured graph serves every batch up to its capacity.
+// Batch-invariant: every value is computed by the same operations in the same order, whatever else is in the batch,
+// where the expert lives and how many ranks there are; so answers are compared bit for bit. Counts of tokens are read
+// on the device (step_view), so that a captured graph serves every batch up to its capacity.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -16,8 +16,8 @@ enum class weight_type : std::uint8_t { bf16, f8_e4m3 };
 struct shape_view {
   std::uint32_t layers, experts, top_k, hidden, intermediate, shared_intermediate;
   std::uint32_t groups, top_groups;
-  std::uint32_t entries;      // of a layer's slot table
-  std::uint32_t max_tokens;   // of a rank; strides of the exchange
+  std::uint32_t entries;     // of a layer's slot table
+  std::uint32_t max_tokens;  // of a rank; strides of the exchange
   bool sigmoid, renormalise, weighted_groups;
   float routed_scale, norm_eps;
   weight_type type;
@@ -59,10 +59,10 @@ struct work_view {
   job* jobs;              // [members * T * top_k]
   active_slot* active;    // [entries]
   std::uint32_t* active_count;
-  active_slot* wide;      // [members * T * top_k / wide_tokens + entries]: parts of slots that many tokens were sent to
+  active_slot* wide;  // [members * T * top_k / wide_tokens + entries]: parts of slots that many tokens were sent to
   std::uint32_t* wide_count;
-  std::uint16_t* inner;   // [members * T * top_k][intermediate] bf16
-  float* shared_out;      // [T][hidden]
+  std::uint16_t* inner;         // [members * T * top_k][intermediate] bf16
+  float* shared_out;            // [T][hidden]
   std::uint16_t* shared_inner;  // [T][shared_intermediate]
   job* shared_jobs;             // [T]
   active_slot* shared_active;   // [1]
@@ -101,7 +101,8 @@ cudaError_t gather(const layer_args& a, cudaStream_t on);
 cudaError_t run_experts(const layer_args& a, std::uint32_t processors, cudaStream_t on);
 // shared_out of this rank's own tokens.
 cudaError_t run_shared(const layer_args& a, std::uint32_t processors, cudaStream_t on);
-// Waits for all members' answers; hidden += sum in k order + shared_out; the next layer's norm (next: null after the last).
+// Waits for all members' answers; hidden += sum in k order + shared_out; the next layer's norm (next: null after the
+// last).
 cudaError_t combine(const layer_args& a, const dense_view* next, cudaStream_t on);
 
 // The warm run of a communicator: a pattern to every member's flags and rows, checked. mismatches counts wrong values.

@@ -31,8 +31,8 @@ class page_copier {
   bool full() const noexcept { return used_ == most_batches; }
 
   status issue(std::span<const copy> copies);  // of the batch being made
-  // Ends the batch; `arrived` are its pages, of `page_bytes` each. Only if not full(). Not to verify: wait_oldest() then
-  // answers sums that mean nothing.
+  // Ends the batch; `arrived` are its pages, of `page_bytes` each. Only if not full(). Not to verify: wait_oldest()
+  // then answers sums that mean nothing.
   status finish(const checksum_batch& arrived, std::size_t page_bytes, bool verify);
   void abandon() noexcept;  // waits for the copies of the batch being made
   // Waits for the oldest batch: the checksums of its pages, in order.

@@ -1,6 +1,6 @@
-#include "gpu/cuda/patience_impl.hpp"
-
 #include <fmt/core.h>
+
+#include "gpu/cuda/patience_impl.hpp"
 
 namespace ballast::gpu::cuda {
 

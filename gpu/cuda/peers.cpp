@@ -1,5 +1,3 @@
-#include "gpu/cuda/peers_impl.hpp"
-
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -7,6 +5,8 @@
 #include <fstream>
 #include <random>
 #include <string>
+
+#include "gpu/cuda/peers_impl.hpp"
 
 namespace ballast::gpu::cuda {
 

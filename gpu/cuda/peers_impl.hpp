@@ -24,8 +24,8 @@ struct gpu_name {
 };
 result<gpu_name> name_of_gpu(int ordinal);
 
-// Lets kernels and copies of GPU `ordinal` reach the memory of GPU `other` of this process. Leaves the caller on `ordinal`.
-// Errors: unavailable (no such access).
+// Lets kernels and copies of GPU `ordinal` reach the memory of GPU `other` of this process. Leaves the caller on
+// `ordinal`. Errors: unavailable (no such access).
 status reach(int ordinal, int other);
 
 }  // namespace ballast::gpu::cuda

@@ -13,7 +13,8 @@ __global__ void prove_kernel(const step_view* step, std::uint32_t values, std::u
     return reinterpret_cast<std::uint64_t*>(step->at[owner].rows) + std::size_t{source} * values;
   };
   for (std::uint32_t m = 0; m < step->members; ++m)
-    for (auto i = threadIdx.x; i < values; i += blockDim.x) mail(m, step->rank)[i] = pattern(step->step, step->rank, m, i);
+    for (auto i = threadIdx.x; i < values; i += blockDim.x)
+      mail(m, step->rank)[i] = pattern(step->step, step->rank, m, i);
   __threadfence_system();
   __syncthreads();
   if (threadIdx.x < step->members)

@@ -1,5 +1,5 @@
-// Changing slot entries on the device: the changes travel as the arguments of one tiny kernel, so that nothing is staged
-// and nothing waits.
+// Changing slot entries on the device: the changes travel as the arguments of one tiny kernel, so that nothing is
+// staged and nothing waits.
 #pragma once
 
 #include <cuda_runtime_api.h>

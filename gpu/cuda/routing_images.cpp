@@ -1,8 +1,8 @@
-#include "gpu/cuda/routing_images_impl.hpp"
-
 #include <fmt/core.h>
 
 #include <algorithm>
+
+#include "gpu/cuda/routing_images_impl.hpp"
 
 namespace ballast::gpu::cuda {
 
@@ -40,9 +40,10 @@ result<std::shared_ptr<const routing_table>> routing_images::load(const placemen
   if (!made) return fail(made.error());
   const auto& copies = (*made)->copies();
   if (copies.size() > copies_)
-    return fail(errc::does_not_fit, fmt::format("placement version {} of model {} names {} replicas; this rank's tables "
-                                                "have room for {}; start it with more max_members",
-                                                table.version, table.model, copies.size(), copies_));
+    return fail(errc::does_not_fit,
+                fmt::format("placement version {} of model {} names {} replicas; this rank's tables "
+                            "have room for {}; start it with more max_members",
+                            table.version, table.model, copies.size(), copies_));
   if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
   const std::lock_guard lock(mutex_);
   if (free_.empty())
@@ -59,8 +60,8 @@ status routing_images::upload(const host::host_routing& table, std::size_t image
   auto* copy = staging_.as<copy_view>(copies_offset());
   for (const auto& c : table.copies()) *copy++ = {c.below, c.where.seat, c.where.slot};
   const auto bytes = copies_offset() + table.copies().size() * sizeof(copy_view);
-  const auto code = cudaMemcpyAsync(device_.data() + image * stride(), staging_.data(), bytes, cudaMemcpyHostToDevice,
-                                    stream_.get());
+  const auto code =
+      cudaMemcpyAsync(device_.data() + image * stride(), staging_.data(), bytes, cudaMemcpyHostToDevice, stream_.get());
   if (auto ok = check(code, "copying a routing table"); !ok) return ok;
   return stream_.wait();
 }

@@ -20,8 +20,9 @@ void log_failure(cudaError_t code, const char* what) noexcept {
 
 status stand_on(int ordinal) { return check(cudaSetDevice(ordinal), "choosing a GPU"); }
 
-// The driver reads these when the process first uses it. A waiting kernel of one rank must not stand before another rank's
-// work in one hardware queue; and loading a kernel when it is first needed may wait for kernels that wait for peers.
+// The driver reads these when the process first uses it. A waiting kernel of one rank must not stand before another
+// rank's work in one hardware queue; and loading a kernel when it is first needed may wait for kernels that wait for
+// peers.
 result<int> device_count() {
   ::setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   ::setenv("CUDA_MODULE_LOADING", "EAGER", 0);

@@ -1,4 +1,5 @@
-// The CUDA runtime as values and owners: errors are status, whatever is made is destroyed. For .cpp files of this folder.
+// The CUDA runtime as values and owners: errors are status, whatever is made is destroyed. For .cpp files of this
+// folder.
 #pragma once
 
 #include <cuda_runtime_api.h>

@@ -1,6 +1,6 @@
-#include "gpu/cuda/slot_table_impl.hpp"
-
 #include <fmt/core.h>
+
+#include "gpu/cuda/slot_table_impl.hpp"
 
 namespace ballast::gpu::cuda {
 
@@ -32,8 +32,9 @@ status cuda_slot_table::flush(cudaStream_t on) {
       const auto& e = entries_[changed_[i]];
       const page_key key{static_cast<std::uint32_t>(changed_[i] / per_layer_), e.expert};
       if (e.used && pool_.resident(e.page, key) == nullptr)
-        return fail(errc::corrupt, fmt::format("layer {} slot {} names page {} for expert {}, which the page does not hold",
-                                               key.layer, changed_[i] % per_layer_, e.page, e.expert));
+        return fail(errc::corrupt,
+                    fmt::format("layer {} slot {} names page {} for expert {}, which the page does not hold", key.layer,
+                                changed_[i] % per_layer_, e.page, e.expert));
       batch.at[batch.count] = static_cast<std::uint32_t>(changed_[i]);
       batch.value[batch.count++] = {e.used ? pool_.at(e.page) : nullptr, e.used ? e.expert : no_slot, 0};
     }

@@ -19,8 +19,8 @@ class cuda_slot_table final : public slot_table {
   void clear(std::uint32_t layer, std::uint32_t slot) override;
   entry at(std::uint32_t layer, std::uint32_t slot) const override { return entries_.at(place(layer, slot)); }
 
-  // What is issued on `on` afterwards reads the table as it is now. Errors: corrupt (a page that does not hold the expert
-  // it is named for; nothing more was issued).
+  // What is issued on `on` afterwards reads the table as it is now. Errors: corrupt (a page that does not hold the
+  // expert it is named for; nothing more was issued).
   status flush(cudaStream_t on);
   const slot_view* layer(std::uint32_t layer) const noexcept {
     return device_.as<slot_view>() + std::size_t{layer} * per_layer_;

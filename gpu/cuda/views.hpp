@@ -6,10 +6,10 @@
 
 namespace ballast::gpu::cuda {
 
-inline constexpr std::uint32_t max_members = 64;   // of one communicator
-inline constexpr std::uint32_t max_top_k = 16;     // experts a token goes to
-inline constexpr std::uint32_t max_experts = 1024; // a layer
-inline constexpr std::uint32_t max_entries = 2048; // of a layer's slot table
+inline constexpr std::uint32_t max_members = 64;    // of one communicator
+inline constexpr std::uint32_t max_top_k = 16;      // experts a token goes to
+inline constexpr std::uint32_t max_experts = 1024;  // a layer
+inline constexpr std::uint32_t max_entries = 2048;  // of a layer's slot table
 inline constexpr std::uint32_t no_slot = ~0u;
 
 // An entry of the slot table: the bundle that the grouped GEMM reads. expert == no_slot: unused.
@@ -42,7 +42,7 @@ struct pick {
 // member's own tokens'. Where rows travel in blocks (step_view::blocks), rows and picks are there for this rank's own
 // half only, there are no flags, and a peer's answers are the block that goes to it.
 struct member_view {
-  std::uint16_t* rows;   // bf16
+  std::uint16_t* rows;  // bf16
   pick* picks;
   float* answers;
   std::uint64_t* flags;  // [signal_kind][source rank]
@@ -54,16 +54,16 @@ enum signal_kind : std::uint32_t { signal_rows = 0, signal_answers = 1, signal_k
 // Everything that changes from step to step; copied to the device before each.
 struct step_view {
   std::uint64_t step;
-  std::uint64_t sequence;   // signals of this communicator before this step, of each kind
+  std::uint64_t sequence;  // signals of this communicator before this step, of each kind
   std::uint32_t rank, members;
-  std::uint32_t tokens[max_members];       // by rank
-  std::uint32_t rank_of[max_members];      // by position among the routing image's seats
+  std::uint32_t tokens[max_members];   // by rank
+  std::uint32_t rank_of[max_members];  // by position among the routing image's seats
   routing_view routing;
-  member_view at[max_members];             // by rank
-  const float* answers[max_members];       // of this rank's own tokens, by the member that computed them
-  std::uint32_t blocks;                    // not zero: rows and answers are moved between kernels, not by them
-  const volatile std::uint32_t* stop;      // host-mapped: non-zero ends every wait; only waits read it, it is far away
-  std::uint32_t failed;                    // set by a kernel that met a fault: no more answers are given in this step
+  member_view at[max_members];         // by rank
+  const float* answers[max_members];   // of this rank's own tokens, by the member that computed them
+  std::uint32_t blocks;                // not zero: rows and answers are moved between kernels, not by them
+  const volatile std::uint32_t* stop;  // host-mapped: non-zero ends every wait; only waits read it, it is far away
+  std::uint32_t failed;                // set by a kernel that met a fault: no more answers are given in this step
 };
 
 // Why a step is no good; in host-mapped memory, written by kernels.

@@ -1,6 +1,6 @@
-#include "gpu/cuda/workspace_impl.hpp"
-
 #include <algorithm>
+
+#include "gpu/cuda/workspace_impl.hpp"
 
 namespace ballast::gpu::cuda {
 namespace {
@@ -77,11 +77,11 @@ result<workspace> workspace::make(const workspace_sizes& sizes) {
     memory_kind kind;
     std::size_t bytes;
   };
-  for (const auto& [into, kind, bytes] : {wish{made.device_, memory_kind::device, measure.size()},
-                                          wish{made.in_, memory_kind::pinned, rows_offset + rows},
-                                          wish{made.out_, memory_kind::pinned, rows},
-                                          wish{made.counts_, memory_kind::pinned, m.counts * sizeof(std::uint32_t)},
-                                          wish{made.fault_, memory_kind::pinned, sizeof(fault_view)}}) {
+  for (const auto& [into, kind, bytes] :
+       {wish{made.device_, memory_kind::device, measure.size()},
+        wish{made.in_, memory_kind::pinned, rows_offset + rows}, wish{made.out_, memory_kind::pinned, rows},
+        wish{made.counts_, memory_kind::pinned, m.counts * sizeof(std::uint32_t)},
+        wish{made.fault_, memory_kind::pinned, sizeof(fault_view)}}) {
     auto got = memory::make(kind, bytes, "buffers of a step");
     if (!got) return fail(got.error());
     into = std::move(*got);

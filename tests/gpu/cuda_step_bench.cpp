@@ -16,7 +16,8 @@ bool say(const status& s, const char* what) {
   return s.has_value();
 }
 
-int measure_steps(std::uint32_t ranks, const std::vector<std::uint32_t>& batches, std::uint32_t slots, bool statistics) {
+int measure_steps(std::uint32_t ranks, const std::vector<std::uint32_t>& batches, std::uint32_t slots,
+                  bool statistics) {
   rig_options o;
   o.ranks = ranks;
   o.slots_per_layer = slots;
