@@ -1,0 +1,80 @@
+// What the policies make of a recording: after each interval a placement is planned from that interval's loads and
+// judged by the next one's, which is what users see. One line a policy. Usage: recorded_loads RECORDING RANKS
+// SLOTS_PER_RANK
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "policies/load_records.hpp"
+#include "tests/policies/shapes.hpp"
+
+namespace ballast::policies {
+namespace {
+
+std::vector<load_matrix> intervals_of(const load_recording& recording) {
+  const auto steps = std::max<std::size_t>(1, recording.meta.steps_per_interval);
+  std::vector<load_matrix> intervals;
+  for (std::size_t first = 0; first + steps <= recording.records.size(); first += steps) {
+    auto sum = recording.records[first].tokens;
+    for (auto i = first + 1; i < first + steps; ++i)
+      for (std::size_t l = 0; l < sum.size(); ++l)
+        for (std::size_t e = 0; e < sum[l].size(); ++e) sum[l][e] += recording.records[i].tokens[l][e];
+    intervals.push_back(std::move(sum));
+  }
+  return intervals;
+}
+
+status replay(const std::string& policy, const load_recording& recording, std::uint32_t ranks, std::uint32_t slots) {
+  placement_problem problem;
+  problem.layers = static_cast<std::uint32_t>(recording.records.front().tokens.size());
+  problem.experts = static_cast<std::uint32_t>(recording.records.front().tokens.front().size());
+  problem.groups = recording.meta.groups;
+  problem.seats = testing::equal_seats(ranks, slots);
+  if (ranks * slots < problem.experts)
+    return fail(errc::does_not_fit,
+                fmt::format("{} slots hold no {} experts; give more", ranks * slots, problem.experts));
+  problem.redundant = ranks * slots - problem.experts;
+  const auto intervals = intervals_of(recording);
+  double planned = 0, next = 0, worst = 0, copies = 0, counted = 0;
+  for (std::size_t i = 0; i + 1 < intervals.size(); ++i) {
+    problem.loads = intervals[i];
+    auto placed = place(policy, problem);
+    if (!placed) return fail(placed.error());
+    if (i > 0) {  // the first fills empty ranks
+      const auto seen = imbalance(*placed, intervals[i + 1], problem.seats);
+      planned += imbalance(*placed, intervals[i], problem.seats).mean;
+      next += seen.mean;
+      worst = std::max(worst, seen.max);
+      copies += static_cast<double>(testing::copies_between(*problem.current, *placed));
+      ++counted;
+    }
+    problem.current = std::move(*placed);
+  }
+  fmt::print(
+      "{:<12} ranks={} slots={} layers={} intervals={} planned_mean={:.4f} next_mean={:.4f} next_max={:.4f} "
+      "moved={:.1f}%\n",
+      policy, ranks, ranks * slots, problem.layers, counted, planned / counted, next / counted, worst,
+      100 * copies / counted / (double{1} * problem.layers * ranks * slots));
+  return {};
+}
+
+}  // namespace
+}  // namespace ballast::policies
+
+int main(int argc, char** argv) {
+  using namespace ballast;
+  if (argc != 4) {
+    fmt::print(stderr, "usage: recorded_loads RECORDING RANKS SLOTS_PER_RANK\n");
+    return 2;
+  }
+  const auto recording = policies::read_load_records(argv[1]);
+  status done = recording ? status{} : status(fail(recording.error()));
+  for (const auto& policy : policies::policy_names())
+    if (done)
+      done = policies::replay(policy, *recording, static_cast<std::uint32_t>(std::atoi(argv[2])),
+                              static_cast<std::uint32_t>(std::atoi(argv[3])));
+  if (done) return 0;
+  fmt::print(stderr, "recorded_loads: {}\n", done.error().text);
+  return 1;
+}
