@@ -36,6 +36,7 @@ struct serving_client::impl {
   std::condition_variable wake, changed;
   std::deque<arrival> inbox;  // guarded by mutex, as are the next four
   std::size_t running = 0, active_seats = 0;
+  bool telling = false;  // the caller is being told of an end
   serving_counters counters;
   bool stopping = false;
 
@@ -181,13 +182,16 @@ struct serving_client::impl {
   void finish(request_record record) {
     {
       const std::lock_guard lock(mutex);
-      --running;
+      --running;  // before the caller is told, who may submit the next one
+      telling = true;
       ++(record.failure ? counters.failed : counters.answered);
       counters.sends += record.sends;
       counters.moves += record.moves;
       counters.duplicates += record.duplicates;
     }
     on_done(std::move(record));
+    const std::lock_guard lock(mutex);
+    telling = false;
   }
 };
 
@@ -225,7 +229,7 @@ status serving_client::submit(inference_request request) {
 
 status serving_client::wait_idle(std::chrono::milliseconds deadline) {
   std::unique_lock lock(impl_->mutex);
-  if (impl_->changed.wait_for(lock, deadline, [&] { return impl_->running == 0; })) return {};
+  if (impl_->changed.wait_for(lock, deadline, [&] { return impl_->running == 0 && !impl_->telling; })) return {};
   return fail(errc::timed_out, fmt::format("{} requests still run after {} ms", impl_->running, deadline.count()));
 }
 

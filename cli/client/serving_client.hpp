@@ -48,7 +48,7 @@ class serving_client {
 
   // Any thread. Ids must differ among running requests. Errors: invalid_argument; does_not_fit (max_running).
   status submit(inference_request request);
-  // Waits until no request is running. Error: timed_out, with how many still run. Not from a handler.
+  // Waits until no request is running and the caller was told of every end. Error: timed_out, with how many still run. Not from a handler.
   status wait_idle(std::chrono::milliseconds deadline);
   // Waits until `seats` seats are active, as the coordinator tells.
   status wait_active(std::size_t seats, std::chrono::milliseconds deadline);

@@ -1,5 +1,7 @@
 // The [agent] table of a deployment's file.
+#include <fmt/core.h>
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -10,7 +12,7 @@ namespace ballast {
 namespace {
 
 result<agent_config> read(const std::string& keys) {
-  const auto path = std::filesystem::path(::testing::TempDir()) / "agent_config_test.toml";
+  const auto path = std::filesystem::path(::testing::TempDir()) / fmt::format("agent_config_test_{}.toml", ::getpid());
   std::ofstream(path) << "[agent]\nname = \"a\"\n" << keys << "\n[[model]]\nname = \"m\"\nseed = 1\nlayers = 1\nexperts = 2\n"
                       << "top_k = 1\nhidden = 32\nintermediate = 16\n";
   return read_agent_config(path.string());

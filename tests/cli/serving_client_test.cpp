@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <future>
 #include <mutex>
 
 #include "tests/cli/fakes.hpp"
@@ -194,6 +195,24 @@ TEST_F(serving_client_test, a_duplicate_with_other_bits_is_an_error) {
   ASSERT_TRUE(record.failure.has_value());
   EXPECT_EQ(record.failure->code, errc::corrupt);
   EXPECT_EQ(client->counters().failed, 1u);
+}
+
+TEST_F(serving_client_test, is_idle_only_when_the_caller_has_been_told_of_every_end) {
+  const fake_agent a(context, "inproc://a");
+  serve(0, a);
+  std::promise<void> told, seen;
+  serving_options options;
+  options.coordinator = coordinator.address();
+  auto made = serving_client::connect(context, options, [&](const request_record&) {
+    told.set_value();
+    seen.get_future().wait();
+  });
+  ASSERT_TRUE(made.has_value()) << made.error().text;
+  ASSERT_TRUE((*made)->submit(request("r")).has_value());
+  told.get_future().wait();
+  EXPECT_FALSE((*made)->wait_idle(0ms).has_value());
+  seen.set_value();
+  EXPECT_TRUE((*made)->wait_idle(soon).has_value());
 }
 
 TEST_F(serving_client_test, a_full_agent_is_asked_again) {
