@@ -126,6 +126,7 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   const auto tokens = static_cast<std::uint32_t>(hidden.size() / m.shape.hidden);
   const auto give_up = [&](const status& why) { return comm.links().give_up(why.error()); };
   if (auto ok = comm.links().alive(); !ok) return ok;
+  if (stuck_) return give_up(fail(errc::io, "an earlier step still holds the GPU of this rank: restart this agent"));
   if (auto ok = fill_step(model, step, tokens, routing, comm); !ok) return give_up(ok);
   const auto graph = graph_for(model, comm);
   if (graph == nullptr) return give_up(fail(errc::invalid_argument, fmt::format("model {} was not prepared", model)));
@@ -140,7 +141,11 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   const auto waited =
       wait_for(done_, comm.links(), comm.stop(), host::clock::now() + settings_.timeout, &work_.fault(), end_nccl);
   comm.advance(m.shape.layers);
-  if (!waited) return give_up(waited);
+  if (!waited) {
+    const auto passed = done_.passed();
+    stuck_ = !passed || !*passed;
+    return give_up(waited);
+  }
   if (auto ok = fault_of(comm); !ok) return give_up(ok);
   std::memcpy(hidden.data(), work_.rows_out(), hidden.size_bytes());
   if (settings_.count_loads) take_counts(model, counts);

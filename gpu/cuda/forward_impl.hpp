@@ -41,6 +41,7 @@ class cuda_forward {
   const settings settings_;
   stream stream_;
   event done_;
+  bool stuck_ = false;  // a step that was given up has not ended: its buffers and graphs are still in use
   workspace work_;
   std::unique_ptr<step_recipe> recipe_;
   std::unique_ptr<step_graphs> graphs_;

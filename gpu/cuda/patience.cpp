@@ -10,8 +10,10 @@ status wait_for(const event& done, host::host_communicator& links, stop_word& st
     return fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));
   };
   constexpr auto look_around = std::chrono::microseconds(500);
+  constexpr auto grace = std::chrono::seconds(10);  // for the GPU to come free once nothing is waited for any more
   auto next_look = host::clock::now() + look_around;
   status outcome;
+  bool ending = false;
   for (;;) {
     auto passed = done.passed();
     if (!passed) return fail(passed.error());  // the GPU itself has failed: nothing more will pass
@@ -19,6 +21,9 @@ status wait_for(const event& done, host::host_communicator& links, stop_word& st
     const auto now = host::clock::now();
     if (now < next_look) continue;
     next_look = now + look_around;
+    if (!outcome && now >= until)
+      return fail(errc::io,
+                  fmt::format("{}; and the GPU has not come free since: restart this agent", outcome.error().text));
     if (!outcome) continue;
     outcome = links.alive();
     if (outcome && now >= until)
@@ -28,6 +33,8 @@ status wait_for(const event& done, host::host_communicator& links, stop_word& st
     if (outcome && unblock && !faulty && stop.raised()) outcome = aborted();
     if (!outcome || faulty) stop.raise();
     if (!outcome && unblock) unblock();
+    if ((!outcome || faulty) && !ending) until = now + grace;
+    ending = ending || !outcome || faulty;
   }
   if (outcome && stop.raised() && (fault == nullptr || fault->kind == fault_stopped)) outcome = aborted();
   return outcome;
