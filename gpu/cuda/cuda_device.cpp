@@ -162,9 +162,11 @@ status cuda_device::open_links(const device_options& o) {
   auto builder = cuda_builder::make(ordinal_, *links_, *exchange_, *nccl_, o.exchange);
   if (!builder) return fail(builder.error());
   builder_ = std::move(*builder);
-  auto transport = cuda_transport::open(
-      context, pattern, stores_,
-      {.ordinal = ordinal_, .bytes_per_s = o.limits.pull_bytes_per_s, .verify = o.limits.verify_pages});
+  auto transport = cuda_transport::open(context, pattern, stores_,
+                                        {.ordinal = ordinal_,
+                                         .bytes_per_s = o.limits.pull_bytes_per_s,
+                                         .piece_bytes = o.limits.pull_piece_bytes,
+                                         .verify = o.limits.verify_pages});
   if (!transport) return fail(transport.error());
   transport_ = std::move(*transport);
   return {};

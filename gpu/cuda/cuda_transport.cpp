@@ -82,7 +82,7 @@ status cuda_transport::pull_of_model(const std::string& source, std::span<const 
     pull_pieces(source, items, out, deadline);
   } else {
     ended =
-        mapped_pull({*copier_, speed_, stop_, counts_, options_.verify}, **link, *view, pool, deadline).run(items, out);
+        mapped_pull({*copier_, speed_, stop_, counts_, options_.verify, options_.piece_bytes}, **link, *view, pool, deadline).run(items, out);
   }
   if (!ended) forget_if_gone(source, ended.error().code);
   // Whatever is wrong with this model there, another may be in order.

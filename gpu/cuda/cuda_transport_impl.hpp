@@ -15,6 +15,7 @@ namespace ballast::gpu::cuda {
 struct cuda_transport_options {
   int ordinal = 0;
   std::uint64_t bytes_per_s = 0;  // of this rank's pulls; 0: as fast as they go
+  std::uint64_t piece_bytes = 12u << 20;  // of one copy, where bytes_per_s limits
   bool allow_mappings = true;     // false: everything as messages
   bool verify = true;             // false: copied pages are published without a checksum of what arrived
 };

@@ -102,7 +102,7 @@ status mapped_pull::copy(const batch& b) {
   if (!with_.speed.limited()) return with_.copier.issue(b.copies);
   const auto bytes = pool_.page_bytes();
   const auto second = with_.speed.bytes_per_s();
-  const auto pieces = bytes > second ? 1 : (bytes + paced_bytes - 1) / paced_bytes;  // a lease outlasts a page
+  const auto pieces = bytes > second ? 1 : (bytes + with_.paced_bytes - 1) / with_.paced_bytes;  // a lease outlasts a page
   const auto piece = ((bytes + pieces - 1) / pieces + 255) / 256 * 256;
   for (const auto& page : b.copies)
     for (std::size_t at = 0; at < bytes; at += piece) {

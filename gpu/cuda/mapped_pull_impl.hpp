@@ -28,6 +28,7 @@ class mapped_pull {
     host::cancellation& stop;
     transfer_counts& counts;
     bool verify = true;
+    std::size_t paced_bytes = std::size_t{12} << 20;  // at once, so that the foreground finds gaps
   };
   mapped_pull(tools with, source_link& link, const source_link::view& view, cuda_page_pool& pool,
               std::chrono::milliseconds deadline)
@@ -37,7 +38,6 @@ class mapped_pull {
 
  private:
   static constexpr std::size_t batch_bytes = std::size_t{160} << 20;
-  static constexpr std::size_t paced_bytes = std::size_t{12} << 20;  // at once, so that the foreground finds gaps
 
   struct batch {
     std::vector<std::size_t> items;

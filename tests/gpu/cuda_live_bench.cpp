@@ -30,6 +30,7 @@ struct setting {
   std::uint64_t gbps = 0;  // 0: unpaced
   std::uint32_t spare_layers = 8;
   bool verify = true;
+  std::uint32_t piece_kib = 12 << 10;  // of a paced copy
 };
 
 result<live> make_live(const setting& how) {
@@ -39,6 +40,7 @@ result<live> make_live(const setting& how) {
   o.spare_pages = spare;
   o.pull_bytes_per_s = how.gbps * 1'000'000'000;
   o.verify_pages = how.verify;
+  o.pull_piece_bytes = std::uint64_t{how.piece_kib} << 10;
   live l;
   auto made = rig::make(o);
   if (!made) return fail(made.error());
@@ -94,11 +96,12 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
   const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
   fmt::print(
-      "rebalance live gbps={} spare_layers={} verify={} ms={:.1f} GB_per_direction={:.2f} steps={} quiet_p50={:.3f} "
+      "rebalance live gbps={} spare_layers={} verify={} piece_kib={} ms={:.1f} GB_per_direction={:.2f} steps={} "
+      "quiet_p50={:.3f} "
       "quiet_p99={:.3f} "
       "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
-      asked.gbps, asked.spare_layers, asked.verify, moving.milliseconds(), gb, during.size(), quiet50, quiet99,
-      during50, during99, during99 / quiet99, growth / gb);
+      asked.gbps, asked.spare_layers, asked.verify, asked.piece_kib, moving.milliseconds(), gb, during.size(), quiet50,
+      quiet99, during50, during99, during99 / quiet99, growth / gb);
   return true;
 }
 
@@ -158,14 +161,18 @@ bool measure(const setting& how) {
 }  // namespace
 }  // namespace ballast::gpu::bench
 
-// cuda_live_bench [GBPS SPARE_LAYERS VERIFY]…: GBPS 0 is unpaced, VERIFY 0 or 1.
+// cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB]…: GBPS 0 is unpaced, VERIFY 0 or 1.
 int main(int argc, char** argv) {
+  constexpr int words = 4;
+  if ((argc - 1) % words != 0) {
+    fmt::print(stderr, "usage: cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB]...\n");
+    return 2;
+  }
+  const auto number = [&](int i) { return static_cast<std::uint32_t>(std::strtoul(argv[i], nullptr, 10)); };
   std::vector<ballast::gpu::bench::setting> all;
-  for (int i = 1; i + 2 < argc; i += 3)
-    all.push_back({std::strtoull(argv[i], nullptr, 10),
-                   static_cast<std::uint32_t>(std::strtoul(argv[i + 1], nullptr, 10)), *argv[i + 2] != '0'});
-  if (all.empty()) all = {{0, 8, true}, {0, 48, true}, {100, 48, true}, {50, 48, true}};
+  for (int i = 1; i < argc; i += words) all.push_back({number(i), number(i + 1), number(i + 2) != 0, number(i + 3)});
+  if (all.empty()) all = {{0, 8}, {0, 48}, {100, 48}, {50, 48}};
   for (const auto& how : all)
-    if (how.spare_layers < 2 || !ballast::gpu::bench::measure(how)) return 1;
+    if (how.spare_layers < 2 || how.piece_kib == 0 || !ballast::gpu::bench::measure(how)) return 1;
   return 0;
 }
