@@ -141,6 +141,14 @@ class deployment : public testing::Test {
     return out;
   }
 
+  std::size_t agent_of(std::uint32_t seat) {
+    const auto status = control_->get_status();
+    if (status)
+      for (const auto& s : status->seats)
+        if (index_of(s.seat) == seat) return std::stoul(s.agent.substr(1));
+    return agents_.size();
+  }
+
   link_context context_;
   std::string name_ = testing::UnitTest::GetInstance()->current_test_info()->name();
   std::vector<model_spec> models_{tiny_spec()};
