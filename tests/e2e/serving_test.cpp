@@ -116,7 +116,7 @@ TEST_F(serving, a_lost_rank_costs_a_pause_and_is_replaced) {
   auto others = std::vector<std::uint32_t>{0, 1, 2, 3};
   std::erase(others, lost);
   await_answers(20);
-  while (active_seats() != others) await_answers(1);  // replaced from the idle seat; the client's answers are the events
+  while (active_seats() != others) await_answers(1);  // replaced from the idle seat; answers are the events
   await_answers(6);
   stop_traffic();
   expect_all_exact(38);
