@@ -77,7 +77,8 @@ void fake_coordinator::on(const std::string& peer, const envelope& message) {
   if (answer_) {
     if (auto own = answer_(message.body); !own.empty()) answers = std::move(own);
   }
-  for (auto& one : answers) EXPECT_TRUE(control_->send(peer, {message.id, "fake", std::move(one)}).has_value());
+  // A client may have gone since it asked, or the test be over: what was not sent is missed by whoever still waits for it.
+  for (auto& one : answers) (void)control_->send(peer, {message.id, "fake", std::move(one)});
 }
 
 fake_agent::fake_agent(link_context& context, const std::string& address, agent_plan plan) : plan_(std::move(plan)) {
