@@ -77,7 +77,7 @@ void fake_coordinator::on(const std::string& peer, const envelope& message) {
   if (answer_) {
     if (auto own = answer_(message.body); !own.empty()) answers = std::move(own);
   }
-  // A client may have gone since it asked, or the test be over: what was not sent is missed by whoever still waits for it.
+  // A client may have gone since it asked, or the test be over: who still waits will miss what was not sent.
   for (auto& one : answers) (void)control_->send(peer, {message.id, "fake", std::move(one)});
 }
 
