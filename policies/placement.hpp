@@ -19,6 +19,13 @@ struct seat_info {
   model_capacity capacity{};
 };
 
+// What was seen before and within the window that a placement is planned from, oldest first, so that a policy can plan
+// for several recent loads at once. Either list may be empty; every matrix has the problem's shape.
+struct load_history {
+  std::vector<load_matrix> intervals;  // whole rebalance intervals before the last one
+  std::vector<load_matrix> parts;      // the last one in consecutive parts of equal length; they sum to `loads`
+};
+
 // Everything a policy may look at. Seats are the ones to place on (sorted by id); `current` may live on others.
 struct placement_problem {
   model_index model = 0;
@@ -28,6 +35,7 @@ struct placement_problem {
   std::uint32_t redundant = 0;          // replicas beyond one per expert, a layer; bounded by what the seats hold
   std::vector<seat_info> seats;
   load_matrix loads;                    // [layer][expert] tokens over the window; all zero: even
+  load_history history;
   std::optional<placement> current;
   double target_imbalance = 1.02;       // `incremental` stops moving a layer at this
 };
