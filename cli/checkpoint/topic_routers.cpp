@@ -6,7 +6,7 @@
 
 #include "agent/model/random_weights.hpp"
 #include "cli/checkpoint/vectors.hpp"
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 
 namespace ballast {
 namespace {

@@ -12,7 +12,7 @@
 namespace ballast {
 
 struct topic_source {
-  std::string recording;      // file of recorded loads (policies/load_records.hpp)
+  std::string recording;      // file of recorded loads (policies/formats/load_records.hpp)
   std::uint32_t topics = 32;  // recorded intervals, spread over the recording; at most as many as it has
 };
 

@@ -9,7 +9,7 @@
 
 #include "gpu/host/layer.hpp"
 #include "gpu/host/reference.hpp"
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 #include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {

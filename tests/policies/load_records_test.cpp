@@ -1,4 +1,4 @@
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -7,7 +7,7 @@
 #include <functional>
 
 #include "policies/eplb.hpp"
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 #include "tests/policies/shapes.hpp"
 
 namespace ballast::policies {

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 #include "tests/policies/shapes.hpp"
 
 namespace ballast::policies {

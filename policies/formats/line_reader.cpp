@@ -1,4 +1,4 @@
-#include "policies/line_reader.hpp"
+#include "policies/formats/line_reader.hpp"
 
 #include <zlib.h>
 

@@ -1,11 +1,11 @@
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "policies/line_reader.hpp"
+#include "policies/formats/line_reader.hpp"
 
 namespace ballast::policies {
 

@@ -1,0 +1,21 @@
+// A recording of loads, of any engine and length, as what a placement is planned from.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "policies/formats/load_records.hpp"
+#include "policies/start_plan.hpp"
+
+namespace ballast::policies {
+
+struct recorded_file {
+  load_meta meta;
+  recorded_loads recorded;
+};
+
+// Reads the whole file in bounded memory (load_folder). `interval`: plan from the last so many records, with the ones
+// before them as history; 0: from all. Errors: those of load_record_reader.
+result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t interval = 0);
+
+}  // namespace ballast::policies
