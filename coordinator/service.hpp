@@ -20,7 +20,7 @@ struct coordinator_config {
   std::uint32_t step_interval = 3000;            // steps between rebalance decisions; 0: only by command
   std::uint32_t load_interval_steps = 8;         // expert_heat_collection_interval
   bool use_async = true;                         // false: stop, move everything, go (for comparison)
-  std::string policy = "incremental";
+  std::string policy = "economy";
   double imbalance_trigger = 1.05;               // below this mean PAR nothing is planned
   double target_imbalance = 1.02;
   double min_gain_ratio = 1.0;                   // predicted gain over the horizon / measured cost must exceed this

@@ -9,13 +9,14 @@
 
 #include "messages/result.hpp"
 #include "messages/types.hpp"
+#include "policies/planner.hpp"
 
 namespace ballast::policies {
 
 struct seat_info {
   seat_id seat{};
-  std::uint32_t node = 0;   // seats of one node share a fast link
-  double speed = 1.0;       // relative; load is divided by it
+  std::uint32_t node = 0;  // seats of one node share a fast link
+  double speed = 1.0;      // relative; load is divided by it
   model_capacity capacity{};
 };
 
@@ -32,30 +33,41 @@ struct placement_problem {
   std::uint32_t layers = 0;
   std::uint32_t experts = 0;
   std::uint32_t groups = 1;
-  std::uint32_t redundant = 0;          // replicas beyond one per expert, a layer; bounded by what the seats hold
+  std::uint32_t redundant = 0;  // replicas beyond one per expert, a layer; bounded by what the seats hold
   std::vector<seat_info> seats;
-  load_matrix loads;                    // [layer][expert] tokens over the window; all zero: even
-  load_history history;
+  load_matrix loads;     // [layer][expert] tokens over the window; all zero: even
+  load_history history;  // may be empty; then a policy plans for `loads` alone
   std::optional<placement> current;
-  double target_imbalance = 1.02;       // `incremental` stops moving a layer at this
+  double target_imbalance = 1.0;        // a layer that is no further from balance stays as it is (not with `fresh`)
+  std::optional<plan_options> options;  // in place of the policy's own, see policy_options()
+  // Somebody solves shares for the placement that comes out: a layer's present shares then count for nothing. Otherwise
+  // a layer whose shares balance it better than the new placement would, split evenly, stays as it is.
+  bool shares_follow = false;
 };
 
-// Policies by name: "deepseek" (hierarchical when groups and nodes allow it, global otherwise), "incremental" (fewest
-// moves from `current` to `target_imbalance`). Errors: not_found (name; lists the names), does_not_fit (with the numbers).
-// The placement keeps the slot of every replica that stays; version is current's + 1, or 1. Tokens split evenly over the
-// replicas; a layer that `incremental` leaves alone keeps its shares.
-result<placement> place(const std::string& policy, const placement_problem& problem);
+// Policies by name:
+//   economy   few writes, from `current`: the usual choice
+//   quality   better balance for more writes, from `current`
+//   fresh     the best balance of `loads` and `history`, whatever moves
+//   static    `current`, changed only where experts would be missing; from nothing an even layout in order
+//   deepseek  the published heuristic: hierarchical where groups and nodes allow it, global otherwise
+// Errors: not_found (name; lists the names), does_not_fit (with the numbers), invalid_argument. The placement keeps the
+// slot of every replica that stays; version is current's + 1, or 1. Tokens split evenly over the replicas; a layer that
+// economy, quality or static leave alone keeps its shares. `notes`: a line for each wish that could not be met.
+result<placement> place(const std::string& policy, const placement_problem& problem,
+                        std::vector<std::string>* notes = nullptr);
 std::vector<std::string> policy_names();
+result<plan_options> policy_options(const std::string& policy);  // its defaults; errors: not_found, invalid_argument
 
-// Legal: right shape, every expert covered, none twice on a seat, no slot twice, slots inside each seat's table, no more
-// replicas a layer than slots_per_layer, shares in (0, 1] summing to 1, only the given seats. Error: the first fault found,
-// naming layer, expert and seat. `at_rest` false allows slots_per_layer + spare_pages (between waves).
+// Legal: right shape, every expert covered, none twice on a seat, no slot twice, slots inside each seat's table, no
+// more replicas a layer than slots_per_layer, shares in (0, 1] summing to 1, only the given seats. Error: the first
+// fault found, naming layer, expert and seat. `at_rest` false allows slots_per_layer + spare_pages (between waves).
 status validate(const placement& p, std::uint32_t layers, std::uint32_t experts, const std::vector<seat_info>& seats,
                 bool at_rest = true);
 
-// Peak-to-average ratio (PAR) of rank load, per layer, then aggregated over layers. Load of an expert goes to its replicas
-// by share; loads are divided by speed, and the average is what every seat would take if they all ended together. Replicas
-// on other seats do not count; a layer without load is balanced.
+// Peak-to-average ratio (PAR) of rank load, per layer, then aggregated over layers. Load of an expert goes to its
+// replicas by share; loads are divided by speed, and the average is what every seat would take if they all ended
+// together. Replicas on other seats do not count; a layer without load is balanced.
 struct imbalance_report {
   std::vector<double> layers;
   double mean = 1, max = 1, min = 1;

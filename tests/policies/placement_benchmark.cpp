@@ -35,19 +35,19 @@ void place_from_nothing(benchmark::State& state, const char* policy) {
   state.counters["imbalance"] = peak;
 }
 BENCHMARK_CAPTURE(place_from_nothing, deepseek, "deepseek")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(place_from_nothing, incremental, "incremental")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(place_from_nothing, economy, "economy")->Unit(benchmark::kMillisecond);
 
 // Loads changed by a fifth everywhere, or altogether.
 void place_after_drift(benchmark::State& state, double changed) {
   auto problem = problem_of(1);
-  problem.current = *place("incremental", problem);
+  problem.current = *place("economy", problem);
   const auto other = policies::testing::skewed_loads(layers, experts, 2);
   for (std::size_t l = 0; l < layers; ++l) {
     for (std::size_t e = 0; e < experts; ++e) problem.loads[l][e] += changed * (other[l][e] - problem.loads[l][e]);
   }
   double peak = 0, copies = 0;
   for (auto _ : state) {
-    const auto placed = place("incremental", problem);
+    const auto placed = place("economy", problem);
     peak = imbalance(*placed, problem.loads, problem.seats).mean;
     copies = static_cast<double>(policies::testing::copies_between(*problem.current, *placed));
   }
@@ -63,7 +63,7 @@ BENCHMARK_CAPTURE(place_after_drift, everything, 1.0)->Unit(benchmark::kMillisec
 void waves(benchmark::State& state, const char* policy) {
   auto problem = problem_of(1);
   for (auto& seat : problem.seats) seat.capacity.spare_pages = static_cast<std::uint32_t>(state.range(0));
-  const auto base = *place("incremental", problem);
+  const auto base = *place("economy", problem);
   problem.loads = policies::testing::skewed_loads(layers, experts, 2);
   problem.current = base;
   const auto target = *place(policy, problem);
@@ -85,6 +85,6 @@ void waves(benchmark::State& state, const char* policy) {
   state.counters["busiest_seat"] = busiest;  // copies that come to it
 }
 BENCHMARK_CAPTURE(waves, deepseek, "deepseek")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(waves, incremental, "incremental")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(waves, economy, "economy")->Arg(1)->Arg(8)->Unit(benchmark::kMillisecond);
 
 }  // namespace

@@ -27,7 +27,7 @@ void world::make_config() {
   c.step_interval = roll.chance(0.5) ? static_cast<std::uint32_t>(roll.between(50, 300)) : 0;
   c.num_redundant_experts = static_cast<std::uint32_t>(roll.between(0, 4));
   c.use_async = roll.chance(0.75);
-  c.policy = std::string(roll.chance(0.5) ? "incremental" : "deepseek");
+  c.policy = std::string(roll.chance(0.5) ? "economy" : "deepseek");
   c.adds_per_seat = roll.chance(0.5) ? 0 : 1;
   c.auto_replace = roll.chance(0.8);
   c.min_gain_ratio = 0;
