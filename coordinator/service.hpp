@@ -22,7 +22,7 @@ struct coordinator_config {
   bool use_async = true;                         // false: stop, move everything, go (for comparison)
   std::string policy = "economy";
   double imbalance_trigger = 1.05;               // below this mean PAR nothing is planned
-  double target_imbalance = 1.02;
+  double target_imbalance = 1.0;                 // a layer at or below it is left alone
   double min_gain_ratio = 1.0;                   // predicted gain over the horizon / measured cost must exceed this
   std::uint32_t adds_per_seat = 0;               // in one wave; 0: all spare pages
   std::uint32_t heartbeat_ms = 100;
