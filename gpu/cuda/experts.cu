@@ -12,7 +12,7 @@ namespace {
 
 constexpr int warps = 4;  // of a block
 constexpr int threads = warps * 32;
-constexpr int blocks_per_processor = 4;
+constexpr int blocks_per_processor = 3;
 constexpr int most_tiles = 4;  // of 8 tokens, that a warp computes at once
 
 struct f8_row {  // 8 columns of f8 weights

@@ -15,7 +15,8 @@ class nccl_link {
       : world_(std::move(world)), graphs_(std::move(graphs)) {}
   cudaGraphExec_t find(model_index model, std::uint32_t capacity) const { return graphs_->find(model, capacity); }
   void end() noexcept { world_->end(); }  // nccl_world::end()
-  // Together with the other members, if `links` are unbroken; else alone. Nothing runs any more.
+  // Together with the other members, if `links` are unbroken; else alone. Nothing runs any more. Ranks of one process
+  // close each in its own thread: NCCL lets the last of them go only when all their graphs are gone.
   void close(host::host_communicator& links) noexcept;
 
  private:

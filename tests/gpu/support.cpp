@@ -187,7 +187,13 @@ cluster::cluster(std::vector<model_data> models, options o)
   counts_.assign(options_.ranks, std::vector<slot_counts>(models_.size()));
 }
 
-cluster::~cluster() = default;
+// At once, as ranks do it each in its own thread: NCCL ends the worlds of a process together.
+cluster::~cluster() {
+  everywhere([&](std::uint32_t r) -> status {
+    comms_[r].reset();
+    return {};
+  });
+}
 
 void* cluster::context() const { return &context_->context; }
 
