@@ -97,7 +97,7 @@ result<placement> place_planned(const prepared_problem& p, const plan_options& o
   placement out;
   for (std::size_t layer = 0; layer < p.problem.layers; ++layer) {
     out.layers.push_back(settle(p, layer, with_slots(p, layer, slots.data() + layer * p.slots),
-                                options.start != plan_options::start_t::nothing));
+                                options.start != plan_options::start_t::nothing && summary.mended[layer] == 0));
   }
   return out;
 }
@@ -121,14 +121,13 @@ result<plan_options> policy_options(const std::string& policy) {
   plan_options options;
   if (policy == "economy") return options;
   if (policy == "quality") {
-    options.write_price = 0.01;
-    options.price_per_drift = 0.2;
-    options.idle_ranks_max = ~0U;
+    options.write_price = 0.0185;
+    options.price_per_drift = 0.36;
     return options;
   }
   if (policy == "fresh") {
     options.start = plan_options::start_t::nothing;
-    options.idle_ranks_max = ~0U;
+    options.gain_min = 1e-3;
     return options;
   }
   if (policy == "static") {

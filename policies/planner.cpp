@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "policies/dense_pack.hpp"
+#include "policies/dense_restarts.hpp"
 #include "policies/dense_search.hpp"
 #include "policies/plan_homes.hpp"
 #include "policies/plan_loads.hpp"
@@ -75,7 +76,7 @@ struct planner::impl {
   }
 
   std::uint32_t plan_layer(std::uint32_t number, worker& w, const snapshot_recipe& recipe, const std::int32_t* current,
-                           const search_limits& limits, std::int32_t* out) const {
+                           const search_limits& limits, std::int32_t* out, std::uint8_t& mended) const {
     recipe.fill(number, limits.power, w.layer);
     if (current != nullptr) adopt(current, w.slots);
     const bool keep = current != nullptr && options.start != plan_options::start_t::nothing;
@@ -83,7 +84,7 @@ struct planner::impl {
       w.layer.home = homes.of_layer(w.layer.weight.data(), w.layer.row, keep ? w.slots.data() : nullptr);
     if (!keep) pack_anew(w, recipe.count());
     w.layer.start(w.slots.data());
-    make_legal(w.layer, replicas);
+    mended = make_legal(w.layer, replicas) ? 1 : 0;
     if (options.start == plan_options::start_t::keep) {
       w.layer.read(out);
       return 0;
@@ -95,6 +96,11 @@ struct planner::impl {
       return 0;
     }
     const auto changes = improve(w.layer, limits, w.search);
+    if (const auto times = restarts_for(slots); !keep && times > 0) {
+      const auto more = search_again(w.layer, limits, w.search, times, w.slots);
+      std::copy(w.slots.begin(), w.slots.end(), out);
+      return changes + more;
+    }
     w.layer.expert_at = w.search.best_experts;
     w.layer.read(out);
     return changes;
@@ -120,8 +126,11 @@ struct planner::impl {
     if (drift > 0) price = std::min(price, options.price_per_drift * drift);
     limits.write_price.assign(ranks.size(), static_cast<float>(price * ranks.size() / slots));
     limits.changes_max = std::min(options.changes_max, 16 * slots);
-    limits.idle_scans_max = options.idle_ranks_max;
+    limits.idle_scans_max = from_nothing ? ~0U : options.idle_ranks_max;
     limits.replicas_max = replicas;
+    // A plan for one load is as good as it can be told; for several, little is lost with the last small steps.
+    limits.gain_min = snapshots == 1 ? 1e-6F : static_cast<float>(options.gain_min);
+    if (snapshots == 1) limits.peak_enough = static_cast<float>(options.target_imbalance);
     limits.power = options.power;
     return limits;
   }
@@ -155,6 +164,7 @@ struct planner::impl {
     make_workers(threads, recipe.count());
     plan_summary summary;
     summary.notes = notes;
+    summary.mended.resize(shape.layers);
     summary.drift = observed_drift(loads, shape.layers, shape.experts, ranks.size());
     const bool from_nothing = current == nullptr || options.start == plan_options::start_t::nothing;
     const auto base = limits_for(from_nothing, summary.drift);
@@ -176,8 +186,9 @@ struct planner::impl {
     const auto work = [&](std::uint32_t number) {
       while (begin < shape.layers) {
         for (std::uint32_t layer; (layer = next++) < end;)
-          changes[layer] = plan_layer(layer, *workers[number], recipe,
-                                      current == nullptr ? nullptr : current + at(layer), limits, out + at(layer));
+          changes[layer] =
+              plan_layer(layer, *workers[number], recipe, current == nullptr ? nullptr : current + at(layer), limits,
+                         out + at(layer), summary.mended[layer]);
         block_done.arrive_and_wait();
       }
     };
