@@ -2,8 +2,9 @@
 
 namespace ballast::policies {
 
-result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t interval) {
-  auto reader = load_record_reader::open(path);
+result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t interval,
+                                          const load_options& options) {
+  auto reader = load_record_reader::open(path, options);
   if (!reader) return fail(reader.error());
   load_folder folder(interval);
   for (;;) {
@@ -12,7 +13,7 @@ result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t
     if (!*record) break;
     folder.add((*record)->tokens);
   }
-  return recorded_file{reader->meta(), std::move(folder).take()};
+  return recorded_file{reader->meta(), std::move(folder).take(), reader->map(), reader->format()};
 }
 
 }  // namespace ballast::policies

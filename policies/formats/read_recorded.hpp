@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "policies/formats/load_records.hpp"
@@ -12,10 +13,13 @@ namespace ballast::policies {
 struct recorded_file {
   load_meta meta;
   recorded_loads recorded;
+  std::optional<expert_map> map;  // of the last record, if it says where experts lay
+  file_format format = file_format::automatic;
 };
 
 // Reads the whole file in bounded memory (load_folder). `interval`: plan from the last so many records, with the ones
 // before them as history; 0: from all. Errors: those of load_record_reader.
-result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t interval = 0);
+result<recorded_file> read_recorded_loads(const std::string& path, std::uint64_t interval = 0,
+                                          const load_options& options = {});
 
 }  // namespace ballast::policies
