@@ -32,7 +32,7 @@ struct load_meta {
 struct load_record {
   step_t step = 0;
   load_matrix tokens;  // [layer][logical expert]
-  // Of Ballast's own recordings, else 0 or empty.
+  // Of Ballast's own recordings, else 0 or empty; rank loads also of physical columns of known ranks.
   step_t first_step = 0;             // the record covers first_step..step
   std::vector<std::uint32_t> seats;  // in the order of the two below
   load_matrix rank_load;             // [layer][seat] tokens that each rank really got
@@ -47,7 +47,7 @@ struct load_recording {
 
 struct load_options {
   std::uint32_t max_layers = 0;          // deliver only the first ones; 0: all
-  std::uint32_t first_dense_layers = 0;  // leave out so many before them: forms that count decoder layers
+  std::uint32_t first_dense_layers = 0;  // leave out so many before them: SGLang counts decoder layers
   file_format format = file_format::automatic;
 };
 

@@ -43,7 +43,7 @@ bool read_count(const node& object, const char* key, std::uint32_t& out) {
 }
 
 std::uint32_t stats_parser::delivered(std::uint32_t in_file) const {
-  const auto left = in_file - std::min(in_file, options_.first_dense_layers);
+  const auto left = in_file - std::min(in_file, static_cast<std::uint32_t>(first()));
   return options_.max_layers == 0 ? left : std::min(options_.max_layers, left);
 }
 
@@ -200,6 +200,18 @@ stats_parser::parsed<void> stats_parser::take_extras(const node& object, load_re
   return {};
 }
 
+// Physical columns are what each rank got, when the ranks share them evenly.
+void stats_parser::take_rank_loads(const node& rows, load_record& record) const {
+  const auto columns = rows.items[0].numbers.size();
+  if (!record.rank_load.empty() || last_map.empty() || meta.ranks == 0 || columns % meta.ranks != 0) return;
+  for (std::uint32_t rank = 0; rank < meta.ranks; ++rank) record.seats.push_back(rank);
+  for (std::size_t layer = 0; layer < meta.layers; ++layer) {
+    auto& out = record.rank_load.emplace_back(meta.ranks);
+    const auto& cells = rows.items[layer + first()].numbers;
+    for (std::size_t c = 0; c < cells.size() && c < columns; ++c) out[c / (columns / meta.ranks)] += cells[c];
+  }
+}
+
 stats_parser::parsed<load_record> stats_parser::take_stats(const node& object) {
   const auto* rows = object.find("expert_load");
   if (rows == nullptr) return bad(object, "eplb_load_stats without expert_load");
@@ -213,11 +225,13 @@ stats_parser::parsed<load_record> stats_parser::take_stats(const node& object) {
     return bad(object, "num_ranks is not a whole number in 0.." + text(dimension_max));
   if (auto ok = take_rows(*rows, present(object, "p2l_map"), record); !ok) return tl::unexpected(ok.error());
   if (auto ok = take_extras(object, record); !ok) return tl::unexpected(ok.error());
+  if (record.seats.empty()) take_rank_loads(*rows, record);
   return record;
 }
 
 stats_parser::parsed<load_record> stats_parser::take_count(const node& table) {
   load_record record;
+  document_ = true;
   if (auto ok = take_rows(table, nullptr, record); !ok) {
     auto wrong = ok.error();
     if (const auto at = wrong.text.find("expert_load"); at != std::string::npos)

@@ -39,12 +39,13 @@ class stats_parser {
   parsed<void> take_rows(const node& rows, const node* map, load_record& record);
   parsed<void> take_row(const node& row, const node* ids, std::size_t layer, std::vector<double>& out) const;
   parsed<void> take_extras(const node& object, load_record& record) const;
-  std::size_t first() const { return options_.first_dense_layers; }
+  void take_rank_loads(const node& rows, load_record& record) const;
+  std::size_t first() const { return document_ ? options_.first_dense_layers : 0; }
   std::uint32_t delivered(std::uint32_t in_file) const;
 
   load_options options_;
-  std::uint32_t layers_in_file_ = 0;  // 0: not known yet
-  bool shape_settled_ = false;
+  std::uint32_t layers_in_file_ = 0;               // 0: not known yet
+  bool shape_settled_ = false, document_ = false;  // the document counts dense layers, records do not
   std::optional<std::uint32_t> redundant_;
 };
 

@@ -134,6 +134,7 @@ TEST(golden_loads, of_vllm_say_where_experts_lay) {
   ASSERT_TRUE(got->map);
   EXPECT_EQ(got->map->layers, slots);
   EXPECT_EQ(got->map->ranks, 2U);
+  EXPECT_EQ(got->rank_load, (load_matrix{{123, 303}, {15, 6}}));
 }
 
 }  // namespace
