@@ -98,7 +98,7 @@ class map_reader {
 
   result<map_file> finish() {
     if (found_.format != file_format::automatic) return std::move(found_);
-    return bad(source_.line(), recorded_ ? "a recording without p2l_map says nothing of a placement"
+    return bad(source_.line(), recorded_ ? "a recording of loads without p2l_map: no placement"
                                          : "no placement; is this the right file?");
   }
 
