@@ -48,16 +48,11 @@ struct standing {
 
 // The placement in use and its ranks; nullopt: there is none that fits the recording's shape.
 result<std::optional<standing>> current_of(const plan_input& input) {
-  const auto& meta = input.recording.meta;
   const bool given = input.from.has_value();
   auto map = given ? input.from : input.recording.map;
   if (!map) return std::optional<standing>{};
   if (map->ranks == 0) map->ranks = static_cast<std::uint32_t>(input.on.seats.size());
-  if (map->layers.size() != meta.layers || map->experts != meta.experts) {
-    return fail(errc::invalid_argument,
-                fmt::format("the placement has {}, the recording {}; name files of one model",
-                            shape(map->layers.size(), map->experts), shape(meta.layers, meta.experts)));
-  }
+  if (auto ok = check_same_model(*map, input.recording.meta); !ok) return fail(ok.error());
   auto placed = placement_of(*map);
   if (!placed && given) return fail(placed.error());
   if (!placed) return std::optional<standing>{};  // a recording of some other number of ranks
@@ -94,6 +89,13 @@ spread spread_of(std::vector<double> values) {
   const auto at = static_cast<std::size_t>(std::max(0.0, std::ceil(0.95 * static_cast<double>(values.size())) - 1));
   return {std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size()), values[at],
           values.back()};
+}
+
+status check_same_model(const policies::expert_map& map, const policies::load_meta& meta) {
+  if (map.layers.size() == meta.layers && map.experts == meta.experts) return {};
+  return fail(errc::invalid_argument,
+              fmt::format("the placement has {}, the recording {}; name files of one model",
+                          shape(map.layers.size(), map.experts), shape(meta.layers, meta.experts)));
 }
 
 result<plan_report> make_plan(const plan_input& input) {

@@ -41,7 +41,10 @@ struct plan_report {
   std::vector<std::string> notes;
 };
 
-// Errors: those of place(); invalid_argument where recording and placement have other shapes.
+// Error: invalid_argument where they have other shapes, with both.
+status check_same_model(const policies::expert_map& map, const policies::load_meta& meta);
+
+// Errors: those of place() and check_same_model().
 result<plan_report> make_plan(const plan_input& input);
 
 std::string text_of(const plan_report& report);

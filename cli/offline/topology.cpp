@@ -31,7 +31,7 @@ result<topology> topology_of(const topology_options& options, std::uint32_t expe
   }
   for (std::uint32_t r = 0; r < ranks; ++r) {
     const auto node = static_cast<std::uint32_t>(std::uint64_t{r} * options.nodes / ranks);
-    out.seats.push_back({seat_id{r}, node, 1.0, {out.slots_per_rank, 1}});
+    out.seats.push_back({seat_id{r}, node, 1.0, {out.slots_per_rank, 0}});
   }
   return out;
 }

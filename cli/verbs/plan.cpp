@@ -95,6 +95,9 @@ status verbs::plan(const plan_verb_options& options, const screen& to) {
   if (!from) return fail(from.error());
   auto recording = read_recording(options, to);
   if (!recording) return fail(recording.error());
+  if (*from) {
+    if (auto ok = offline::check_same_model(**from, recording->meta); !ok) return ok;
+  }
   const auto bytes = offline::bundle_bytes(options.bundle);
   if (!bytes) return fail(bytes.error());
   auto on = offline::topology_of(settled(options.topology, *from, *recording), recording->meta.experts);
