@@ -77,8 +77,21 @@ std::vector<std::string> cells(const std::string& what, const spread& s) {
   return {what, fmt::format("{:.3f}", s.mean), fmt::format("{:.3f}", s.p95), fmt::format("{:.3f}", s.max)};
 }
 
-std::string moved_bytes(const plan_report& r, std::uint64_t slots) {
-  return r.bundle_bytes == 0 ? "-" : text::bytes(slots * r.bundle_bytes);
+std::string traffic_text(const plan_report& r) {
+  const bool sized = r.bundle_bytes != 0;
+  std::vector<std::string> heads = {"node", "slots received", "from other nodes"};
+  if (sized) heads.insert(heads.end(), {"bytes", "bytes from other nodes"});
+  table traffic(heads);
+  for (std::size_t n = 0; n < r.moves.nodes.size(); ++n) {
+    const auto& node = r.moves.nodes[n];
+    std::vector<std::string> row = {fmt::to_string(n), fmt::to_string(node.received), fmt::to_string(node.from_others)};
+    if (sized) {
+      row.push_back(text::bytes(node.received * r.bundle_bytes));
+      row.push_back(text::bytes(node.from_others * r.bundle_bytes));
+    }
+    traffic.row(std::move(row));
+  }
+  return fmt::format("\n{}", traffic.text());
 }
 
 }  // namespace
@@ -142,10 +155,11 @@ result<plan_report> make_plan(const plan_input& input) {
 
 std::string text_of(const plan_report& r) {
   const auto slots = std::uint64_t{r.meta.layers} * r.on.slots_per_rank * r.on.seats.size();
-  auto out =
-      fmt::format("{}{} layers x {} experts, {} records; {} ranks of {} slots on {} nodes ({} redundant), {}\n\n",
-                  r.meta.model.empty() ? "" : r.meta.model + ": ", r.meta.layers, r.meta.experts, r.records,
-                  r.on.seats.size(), r.on.slots_per_rank, r.on.nodes, r.on.redundant, r.policy);
+  auto out = fmt::format("{}{} layers x {} experts, {} records; {} ranks of {} slots on {} ({} redundant), {}\n\n",
+                         r.meta.model.empty() ? "" : r.meta.model + ": ", r.meta.layers, r.meta.experts, r.records,
+                         r.on.seats.size(), r.on.slots_per_rank,
+                         r.on.nodes == 1 ? std::string("one node") : fmt::format("{} nodes", r.on.nodes),
+                         r.on.redundant, r.policy);
   table balance({"imbalance (max / mean rank load)", "mean", "p95", "max"});
   if (r.observed) balance.row(cells("observed by the recording", *r.observed));
   balance.row(cells(fmt::format("before: {}", r.before_is), r.before_sum));
@@ -156,20 +170,12 @@ std::string text_of(const plan_report& r) {
   }
   out += balance.text();
   out += '\n';
-  out += fmt::format("moves: {} of {} slots ({:.1f} %) in {} of {} layers, {} on the busiest rank; {} across nodes{}\n",
-                     r.moves.moves, slots, 100.0 * static_cast<double>(r.moves.moves) / static_cast<double>(slots),
-                     r.moves.layers, r.meta.layers, r.moves.max_receiver, r.moves.across_nodes,
-                     r.bundle_bytes == 0 ? "" : fmt::format("; {} in all", moved_bytes(r, r.moves.moves)));
-  if (r.on.nodes > 1) {
-    table traffic({"node", "slots received", "from other nodes", "bytes", "bytes from other nodes"});
-    for (std::size_t n = 0; n < r.moves.nodes.size(); ++n) {
-      const auto& node = r.moves.nodes[n];
-      traffic.row({fmt::to_string(n), fmt::to_string(node.received), fmt::to_string(node.from_others),
-                   moved_bytes(r, node.received), moved_bytes(r, node.from_others)});
-    }
-    out += '\n';
-    out += traffic.text();
-  }
+  out +=
+      fmt::format("moves: {} of {} slots ({:.1f} %) in {} of {} layers, {} on the busiest rank; {} across nodes{}\n",
+                  r.moves.moves, slots, 100.0 * static_cast<double>(r.moves.moves) / static_cast<double>(slots),
+                  r.moves.layers, r.meta.layers, r.moves.max_receiver, r.moves.across_nodes,
+                  r.bundle_bytes == 0 ? "" : fmt::format("; {} in all", text::bytes(r.moves.moves * r.bundle_bytes)));
+  if (r.on.nodes > 1) out += traffic_text(r);
   for (const auto& note : r.notes) out += fmt::format("note: {}\n", note);
   return out;
 }

@@ -83,7 +83,7 @@ result<std::optional<node>> next_json(byte_source& source) {
   auto text = source.where(at) + ": not JSON (" + reason(events);
   if (!events.tree.fault().empty()) text = source.where(at) + ": refused (" + events.tree.fault();
   if (at != begun) text += ", in the value that begins in line " + std::to_string(begun);
-  return fail(errc::malformed, text + ")");
+  return fail(errc::malformed, text + "); take a whole copy of the right file");
 }
 
 }  // namespace ballast::policies

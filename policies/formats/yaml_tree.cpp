@@ -130,7 +130,7 @@ result<node> read_yaml(byte_source& source) {
                   source.where(line) + ": not YAML (" + (why == nullptr ? "no reason given" : why) + ")");
     }
     if (!made.take(events.event(), events.line())) {
-      return fail(errc::malformed, source.where(events.line()) + ": refused (" + made.tree.fault() + ")");
+      return fail(errc::malformed, source.where(events.line()) + ": refused (" + made.tree.fault() + "); name a placement");
     }
   } while (events.event().type != YAML_STREAM_END_EVENT);
   if (source.failure()) return fail(*source.failure());
