@@ -42,6 +42,9 @@ void add_plan_flags(CLI::App& to, plan_verb_options& o) {
   to.add_option("--format", o.format, "to write: vllm, sglang, trtllm, vllm-ascend, ballast")->capture_default_str();
   to.add_option("--interval", o.interval, "plan from the last so many records, or all")->capture_default_str();
   to.add_option("--out", o.out, "write the placement there; - is standard output");
+  to.add_option("--shares", o.shares, "of an expert's tokens: even, or solved (in ballast's form only)")
+      ->check(CLI::IsMember({"even", "solved"}))
+      ->capture_default_str();
   to.add_option("--threads", o.threads)->check(CLI::Range(1U, 256U))->capture_default_str();
   add_bundle_flags(to, o.bundle);
 }

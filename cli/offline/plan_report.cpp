@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "cli/offline/share_modes.hpp"
 #include "cli/render/render.hpp"
 #include "cli/render/table.hpp"
 
@@ -132,7 +133,9 @@ result<plan_report> make_plan(const plan_input& input) {
     options->threads = input.threads;
     problem.options = *options;
   }
+  problem.shares_follow = input.solve_shares;
   auto placed = policies::place(out.policy, problem, &out.notes);
+  if (placed && input.solve_shares) placed = with_solved_shares(std::move(*placed), problem.loads, input.on.seats);
   if (!placed) return fail(placed.error());
   out.after = std::move(*placed);
   auto before = *current ? result<standing>(std::move(**current)) : even_layout(input);

@@ -23,6 +23,7 @@ struct plan_input {
   std::string policy;
   std::optional<policies::expert_map> from;  // placement in use
   std::uint32_t threads = 1;
+  bool solve_shares = false;       // for the loads planned from; else even
   std::uint64_t bundle_bytes = 0;  // 0: not known
 };
 

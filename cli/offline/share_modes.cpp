@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "policies/shares.hpp"
+
 namespace ballast::offline {
 namespace {
 
@@ -18,8 +20,11 @@ result<share_mode> share_mode_of(const std::string& name) {
 
 const char* to_string(share_mode mode) noexcept { return names[static_cast<std::size_t>(mode)]; }
 
-result<placement> with_solved_shares(placement, const load_matrix&, const std::vector<policies::seat_info>&) {
-  return fail(errc::unavailable, "shares cannot be solved by this build; use --shares even");
+result<placement> with_solved_shares(placement p, const load_matrix& loads,
+                                     const std::vector<policies::seat_info>& seats) {
+  auto solved = policies::solve_shares(std::move(p), loads, seats);
+  if (!solved) return fail(solved.error());
+  return std::move(solved->table);
 }
 
 }  // namespace ballast::offline

@@ -29,6 +29,7 @@ struct plan_verb_options {
   std::string format = "ballast";
   std::string interval = "all";  // records planned from: the last so many
   std::string out;               // file, - for standard output; empty: - unless that is a terminal
+  std::string shares = "even";   // or solved: for the loads planned from
   std::uint32_t threads = 1;
   offline::bundle_options bundle;
   bool json = false;

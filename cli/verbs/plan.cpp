@@ -88,6 +88,10 @@ result<std::string> placement_text(const offline::plan_report& report, const pla
 
 status verbs::plan(const plan_verb_options& options, const screen& to) {
   if (auto known = policies::file_format_of(options.format); !known) return fail(known.error());
+  if (options.shares == "solved" && options.format != "ballast")
+    return fail(
+        errc::invalid_argument,
+        fmt::format("--shares solved: {} splits tokens evenly; only ballast's form has shares", options.format));
   if (options.recording.stats == "-" && options.from_map == "-")
     return fail(errc::invalid_argument,
                 "loads and placement cannot both come from standard input; name a file for one");
@@ -104,8 +108,8 @@ status verbs::plan(const plan_verb_options& options, const screen& to) {
   if (!on) return fail(on.error());
   const auto first_layer = *from ? (*from)->first_layer : 0;
   const auto loads = recording->recorded.loads;
-  const auto report = offline::make_plan(
-      {std::move(*recording), std::move(*on), options.policy, std::move(*from), options.threads, *bytes});
+  const auto report = offline::make_plan({std::move(*recording), std::move(*on), options.policy, std::move(*from),
+                                          options.threads, options.shares == "solved", *bytes});
   if (!report) return fail(report.error());
   const auto text = placement_text(*report, options, loads, first_layer);
   if (!text) return fail(text.error());

@@ -202,6 +202,21 @@ TEST(replay, with_a_trigger_leaves_what_does_not_pay) {
   EXPECT_LT(on->summary.step_ms, off->summary.step_ms);
 }
 
+TEST(replay, solved_shares_fit_their_interval_and_newer_ones_fit_the_next) {
+  const auto recording = small_recording();
+  const replay_input input{recording, 4, 2, {}, false};
+  std::vector<run_summary> got;
+  for (const auto mode : {share_mode::even, share_mode::interval, share_mode::record}) {
+    const auto one = replay(input, {"economy", 8, 8, mode, false});
+    ASSERT_TRUE(one) << one.error().text;
+    got.push_back(one->summary);
+  }
+  EXPECT_LT(got[1].par_planned, got[0].par_planned);
+  EXPECT_LT(got[2].par_next, got[0].par_next);
+  EXPECT_LT(got[2].par_next, got[1].par_next);
+  EXPECT_LT(got[2].par_record, got[0].par_record);
+}
+
 TEST(replay, refuses_recordings_that_are_too_short) {
   const auto recording = small_recording();
   const replay_input input{recording, 4, 2, {}, false};

@@ -180,6 +180,23 @@ TEST_F(offline_verbs, plan_shows_what_the_recording_observed) {
   EXPECT_NEAR(d["imbalance_observed"]["max"].get<double>(), 2 * 15.0 / 21, 1e-9);
 }
 
+TEST_F(offline_verbs, plan_with_solved_shares_balances_better_and_writes_them) {
+  const auto stats = data("qwen30-drift-s1-8l.jsonl.gz");
+  const auto even =
+      run({"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy", "deepseek", "--json"});
+  const auto solved = run({"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy", "deepseek",
+                           "--json", "--shares", "solved", "--out", file("solved")});
+  ASSERT_EQ(solved.code, 0) << solved.out;
+  EXPECT_LT(document::parse(solved.out)["imbalance_after"]["mean"],
+            document::parse(even.out)["imbalance_after"]["mean"]);
+  const auto got = policies::read_expert_map(file("solved"));
+  ASSERT_TRUE(got) << got.error().text;
+  EXPECT_EQ(got->map.shares.size(), 8U);
+  const auto refused = run({"plan", "--stats", stats, "--ranks", "8", "--shares", "solved", "--format", "sglang"});
+  EXPECT_EQ(refused.code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("only ballast's form has shares"));
+}
+
 TEST_F(offline_verbs, plan_from_the_last_records_only) {
   const auto stats = data("small-shift-s3.jsonl.gz");
   const auto all = run({"plan", "--stats", stats, "--ranks", "4", "--out", file("a")});
