@@ -1,11 +1,13 @@
 // The command line: flags to structs, errors to one line, outcomes to exit codes.
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <functional>
-#include <ostream>
+#include <iostream>
 
 #include "cli/demo/demo.hpp"
+#include "cli/offline_flags.hpp"
 #include "cli/render/render.hpp"
 #include "cli/verbs/make_checkpoint.hpp"
 #include "cli/verbs/verbs.hpp"
@@ -26,9 +28,13 @@ std::string one_line(std::string text) {
 
 // All options of all verbs, and the verb that was chosen. Each add_… function declares one verb.
 struct program {
-  explicit program(std::ostream& o) : out(o) {}
+  program(std::ostream& o, std::ostream& e)
+      : out(o),
+        shown{o, e, &o == &std::cout && ::isatty(STDOUT_FILENO) == 1,
+              &e == &std::cerr && ::isatty(STDERR_FILENO) == 1} {}
 
   std::ostream& out;
+  screen shown;
   CLI::App app{"Serves Mixture-of-Experts models with expert parallelism, balanced and elastic", "ballast"};
   common_options common;
   std::function<status()> chosen;
@@ -40,6 +46,9 @@ struct program {
   bench_options bench;
   checkpoint_options checkpoint;
   demo_options demo;
+  plan_verb_options plan;
+  simulate_options simulate;
+  convert_options convert;
   operation_id aborted = 0;
   bool no_wait = false, verbose = false;
 
@@ -165,6 +174,21 @@ struct program {
     m->add_option("--shards", c.shards)->check(CLI::Range(1u, 1024u))->capture_default_str();
   }
 
+  void add_offline() {
+    auto* p = verb("plan", "placement from recorded loads, for any engine", [this] {
+      plan.json = common.json;
+      return verbs::plan(plan, shown);
+    });
+    add_json(p);
+    add_plan_flags(*p, plan);
+    add_simulate_flags(*verb("simulate", "recorded loads replayed: policies, intervals, redundancy compared",
+                             [this] { return verbs::simulate(simulate, shown); }),
+                       simulate);
+    add_convert_flags(*verb("convert", "a placement or recorded loads from one engine's form to another's",
+                            [this] { return verbs::convert(convert, shown); }),
+                      convert);
+  }
+
   void add_demo() {
     auto* d = verb("demo", "the whole story on this machine", [this] { return run_demo(demo, out); });
     d->add_option("--json", demo.json_file, "write the final table there");
@@ -177,13 +201,14 @@ struct program {
 }  // namespace
 
 int run_program(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-  program p(out);
+  program p(out, err);
   p.app.require_subcommand(1);
   p.add_questions();
   p.add_commands();
   p.add_serve();
   p.add_bench();
   p.add_checkpoint();
+  p.add_offline();
   p.add_demo();
   try {
     p.app.parse(argc, argv);

@@ -3,13 +3,13 @@
 # `--runtime` installs only what the built programs need. This is the only place in the project that names packages.
 set -euo pipefail
 
-runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g)
+runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g libyaml-0-2)
 packages=(
   # tools
   cmake g++ ninja-build ccache
   # the programs
   libcaf-dev cppzmq-dev libzmq3-dev libmsgpack-cxx-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-  libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev
+  libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev libyaml-dev
   # the tests
   libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack
 )

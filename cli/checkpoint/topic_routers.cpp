@@ -132,7 +132,7 @@ std::vector<double> chances_of(const std::vector<double>& loads, std::uint32_t k
 }
 
 result<topic_routers> make_topic_routers(const topic_source& source, const gpu::moe_shape& shape, std::uint64_t seed) {
-  const auto recording = policies::read_load_records(source.recording, shape.layers);
+  const auto recording = policies::read_load_records(source.recording, {.max_layers = shape.layers});
   if (!recording) return fail(recording.error());
   if (auto ok = check_source(source, *recording, shape); !ok) return fail(ok.error());
   const auto spans = choose_spans(*recording, source.topics);

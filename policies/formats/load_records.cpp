@@ -1,216 +1,107 @@
 #include "policies/formats/load_records.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <limits>
-#include <nlohmann/json.hpp>
+#include <deque>
 
-#include "policies/formats/line_reader.hpp"
+#include "policies/formats/json_tree.hpp"
+#include "policies/formats/stats_parser.hpp"
 
 namespace ballast::policies {
 
-namespace {
-
-using nlohmann::json;
-
-constexpr std::uint32_t dimension_max = 1U << 20;  // layers or experts beyond it are a damaged file, not a model
-
-std::string shape_text(std::size_t rows, const char* what) { return std::to_string(rows) + " " + what; }
-
-// An optional whole number; false when the key is there and holds something else.
-bool read_number(const json& object, const char* key, std::uint32_t& out) {
-  const auto it = object.find(key);
-  if (it == object.end() || it->is_null()) return true;
-  if (!it->is_number_integer() || *it < 0 || *it > dimension_max) return false;
-  out = it->get<std::uint32_t>();
-  return true;
-}
-
-}  // namespace
-
 struct load_record_reader::impl {
-  line_reader lines;
-  std::uint32_t max_layers = 0;
-  load_meta meta;
-  std::uint32_t layers_in_file = 0;  // 0: not known yet
-  std::optional<std::uint32_t> redundant;
-  std::optional<load_record> waiting;  // the first stats record, read by open()
+  impl(std::unique_ptr<byte_source> from, const load_options& options)
+      : source(std::move(from)), wanted(options.format), parser(options) {}
+
+  std::unique_ptr<byte_source> source;
+  file_format wanted;
+  stats_parser parser;
+  file_format found = file_format::automatic;
+  std::deque<load_record> waiting;  // read, not yet delivered
   std::optional<error> failed;
-  std::string line;
 
-  explicit impl(line_reader from) : lines(std::move(from)) {}
-
-  tl::unexpected<error> bad(const std::string& what) const {
-    return fail(errc::malformed, lines.where() + ": " + what);
+  tl::unexpected<error> bad(std::uint64_t line, const std::string& what) const {
+    return fail(errc::malformed, source->where(line) + ": " + what);
   }
+  tl::unexpected<error> bad(const stats_parser::fault& fault) const { return bad(fault.line, fault.text); }
 
-  result<std::optional<load_record>> read();
-  result<std::optional<load_record>> read_line();
-  status take_meta(const json& object);
-  status take_shape(const json& rows, const json* map);
-  result<load_record> take_stats(const json& object);
-  status take_row(const json& row, const json* map, std::size_t layer, std::vector<double>& out) const;
+  status read();
+  status take(const node& value);
+  status take_record(const node& value, const node& type);
+  status take_document(const node& counts);
+  status take_format(const node& value, file_format is);
 };
 
-status load_record_reader::impl::take_meta(const json& object) {
-  load_meta seen;
-  std::uint32_t layers = 0, redundant_here = 0;
-  for (const auto& [key, field] : {std::pair{"num_layers", &layers},
-                                   {"num_logical_experts", &seen.experts},
-                                   {"num_groups", &seen.groups},
-                                   {"top_k", &seen.top_k},
-                                   {"num_redundant_experts", &redundant_here},
-                                   {"num_ranks", &seen.ranks},
-                                   {"num_nodes", &seen.nodes},
-                                   {"steps_per_interval", &seen.steps_per_interval}}) {
-    if (!read_number(object, key, *field))
-      return bad(std::string(key) + " is not a whole number in 0.." + std::to_string(dimension_max));
+// The content must be what was asked for; vllm and ballast read each other.
+status load_record_reader::impl::take_format(const node& value, file_format is) {
+  if (found == file_format::automatic) found = is;
+  const bool lines = is != file_format::sglang;
+  const bool wanted_lines = wanted == file_format::vllm || wanted == file_format::ballast;
+  if (wanted == file_format::automatic || (lines ? wanted_lines : wanted == file_format::sglang)) return {};
+  return fail(errc::malformed, source->where(value.line) + ": holds loads as " + to_string(is) + " writes them, not " +
+                                   to_string(wanted) + "; leave the format out");
+}
+
+status load_record_reader::impl::take_document(const node& counts) {
+  if (!counts.is_list() || counts.items.empty())
+    return bad(counts.line, "logical_count is not a table [layer][expert]");
+  const bool series = counts.items[0].is_list() && !counts.items[0].items.empty();  // [record][layer][expert]
+  const auto records = series ? counts.items.size() : 1;
+  for (std::size_t i = 0; i < records; ++i) {
+    auto record = parser.take_count(series ? counts.items[i] : counts);
+    if (!record) return bad(record.error());
+    record->step = i + 1;
+    waiting.push_back(std::move(*record));
   }
-  if (layers_in_file != 0 &&
-      ((layers != 0 && layers != layers_in_file) || (seen.experts != 0 && seen.experts != meta.experts))) {
-    return bad("a second eplb_load_meta with another shape; keep one model to a file");
-  }
-  if (const auto it = object.find("model"); it != object.end() && it->is_string()) seen.model = it->get<std::string>();
-  seen.groups = std::max(seen.groups, 1U);
-  seen.redundant = redundant_here;
-  if (object.contains("num_redundant_experts")) redundant = redundant_here;
-  if (layers_in_file != 0) {  // shape is settled
-    seen.layers = meta.layers;
-    seen.experts = meta.experts;
-  } else {
-    layers_in_file = layers;
-    seen.layers = max_layers == 0 ? layers : std::min(max_layers, layers);
-  }
-  meta = std::move(seen);
   return {};
 }
 
-// Settles what the meta record left open; from then on every record must agree.
-status load_record_reader::impl::take_shape(const json& rows, const json* map) {
-  if (!rows.is_array() || rows.empty() || rows.size() > dimension_max || !rows[0].is_array() || rows[0].empty() ||
-      rows[0].size() > dimension_max) {
-    return bad("expert_load is not a table [layer][expert]");
+status load_record_reader::impl::take_record(const node& value, const node& type) {
+  const bool is_meta = type.text == "eplb_load_meta", is_stats = type.text == "eplb_load_stats";
+  if (!is_meta && !is_stats) return {};
+  if (const auto* version = value.find("version"); version != nullptr && version->number != 1) {
+    const auto number = version->is_whole() ? std::to_string(static_cast<std::int64_t>(version->number)) : "unknown";
+    return fail(errc::version_mismatch, source->where(value.line) + ": record version " + number +
+                                            "; this program reads version 1, record again with that one");
   }
-  if (layers_in_file == 0) layers_in_file = static_cast<std::uint32_t>(rows.size());
-  meta.layers = max_layers == 0 ? layers_in_file : std::min(max_layers, layers_in_file);
-  if (meta.experts != 0) return {};
-  const auto columns = static_cast<std::uint32_t>(rows[0].size());
-  meta.experts = columns;
-  if (map == nullptr) return {};
-  if (redundant && *redundant < columns) {
-    meta.experts = columns - *redundant;
+  const bool ours = value.find("fingerprint") != nullptr || value.find("seats") != nullptr;
+  if (auto ok = take_format(value, ours ? file_format::ballast : file_format::vllm); !ok) return ok;
+  if (is_meta) {
+    if (auto ok = parser.take_meta(value); !ok) return bad(ok.error());
     return {};
   }
-  std::int64_t highest = -1;
-  if (map->is_array()) {
-    for (const auto& row : *map) {
-      for (const auto& id : row) {
-        if (id.is_number_integer()) highest = std::max(highest, id.get<std::int64_t>());
-      }
-    }
-  }
-  if (highest < 0 || highest >= columns) return bad("p2l_map does not name logical experts within the columns");
-  meta.experts = static_cast<std::uint32_t>(highest) + 1;
+  auto record = parser.take_stats(value);
+  if (!record) return bad(record.error());
+  waiting.push_back(std::move(*record));
   return {};
 }
 
-status load_record_reader::impl::take_row(const json& row, const json* map, std::size_t layer,
-                                          std::vector<double>& out) const {
-  const std::string at = "layer " + std::to_string(layer);
-  if (!row.is_array()) return bad("expert_load of " + at + " is not a list");
-  const json* ids = nullptr;
-  if (map != nullptr) {
-    if (!map->is_array() || layer >= map->size() || !(*map)[layer].is_array() || (*map)[layer].size() != row.size()) {
-      return bad("p2l_map of " + at + " does not match expert_load, which has " + shape_text(row.size(), "columns"));
-    }
-    ids = &(*map)[layer];
-  } else if (row.size() != meta.experts) {
-    return bad(at + " has " + shape_text(row.size(), "experts") + ", the recording has " +
-               std::to_string(meta.experts) + "; physical columns need p2l_map");
+status load_record_reader::impl::take(const node& value) {
+  if (!value.is_map()) return bad(value.line, "not a JSON object; expected one record a line");
+  if (const auto* type = value.find("record_type"); type != nullptr && type->is_text())
+    return take_record(value, *type);
+  if (const auto* counts = value.find("logical_count"); counts != nullptr) {
+    if (auto ok = take_format(value, file_format::sglang); !ok) return ok;
+    return take_document(*counts);
   }
-  out.assign(meta.experts, 0.0);
-  for (std::size_t column = 0; column < row.size(); ++column) {
-    const json& cell = row[column];
-    const double tokens = cell.is_number() ? cell.get<double>() : -1.0;
-    if (!std::isfinite(tokens) || tokens < 0) {
-      return bad("load of " + at + ", column " + std::to_string(column) + " is not a number >= 0");
-    }
-    std::int64_t expert = static_cast<std::int64_t>(column);
-    if (ids != nullptr) {
-      expert = (*ids)[column].is_number_integer() ? (*ids)[column].get<std::int64_t>() : -2;
-      if (expert == -1 && tokens == 0) continue;  // an empty slot
-      if (expert < 0 || expert >= static_cast<std::int64_t>(meta.experts)) {
-        return bad("p2l_map of " + at + ", column " + std::to_string(column) + " is not a logical expert in 0.." +
-                   std::to_string(meta.experts - 1));
-      }
-    }
-    out[static_cast<std::size_t>(expert)] += tokens;
+  for (const char* key : {"physical_to_logical_map", "layer_list", "initial_global_assignments"}) {
+    if (value.find(key) != nullptr)
+      return bad(value.line, std::string("has ") + key + ": a placement, not loads; give it to --from-map");
   }
-  return {};
+  return bad(value.line, "no record_type; is this a recording of loads?");
 }
 
-result<load_record> load_record_reader::impl::take_stats(const json& object) {
-  const auto rows = object.find("expert_load");
-  if (rows == object.end()) return bad("eplb_load_stats without expert_load");
-  const auto map_at = object.find("p2l_map");
-  const json* map = map_at == object.end() || map_at->is_null() ? nullptr : &*map_at;
-  if (auto ok = take_shape(*rows, map); !ok) return fail(ok.error());
-  if (rows->size() != layers_in_file) {
-    return bad("expert_load has " + shape_text(rows->size(), "layers") + ", the recording has " +
-               std::to_string(layers_in_file));
-  }
-  load_record record;
-  if (const auto step = object.find("step"); step != object.end()) {
-    if (!step->is_number_unsigned()) return bad("step is not a whole number >= 0");
-    record.step = step->get<step_t>();
-  }
-  record.tokens.resize(meta.layers);
-  for (std::size_t layer = 0; layer < meta.layers; ++layer) {
-    if (auto ok = take_row((*rows)[layer], map, layer, record.tokens[layer]); !ok) return fail(ok.error());
-  }
-  return record;
-}
-
-// One line; nullopt for what is no stats record.
-result<std::optional<load_record>> load_record_reader::impl::read_line() {
-  json object;
-  try {
-    object = json::parse(line);
-  } catch (const json::exception& e) {
-    return bad(std::string("not JSON (") + e.what() + ")");
-  }
-  if (!object.is_object()) return bad("not a JSON object; expected one record a line");
-  const auto type = object.find("record_type");
-  if (type == object.end() || !type->is_string()) return bad("no record_type; is this a recording of loads?");
-  const bool is_meta = *type == "eplb_load_meta", is_stats = *type == "eplb_load_stats";
-  if (!is_meta && !is_stats) return std::optional<load_record>{};
-  if (const auto version = object.find("version"); version != object.end() && *version != 1) {
-    return fail(errc::version_mismatch,
-                lines.where() + ": record version " + version->dump() + "; this program reads version 1");
-  }
-  if (is_meta) {
-    if (auto ok = take_meta(object); !ok) return fail(ok.error());
-    return std::optional<load_record>{};
-  }
-  auto record = take_stats(object);
-  if (!record) return fail(record.error());
-  return std::optional<load_record>(std::move(*record));
-}
-
-result<std::optional<load_record>> load_record_reader::impl::read() {
+// Values until a record waits, or the end.
+status load_record_reader::impl::read() {
   if (failed) return fail(*failed);
-  while (true) {
-    auto more = lines.next(line);
-    if (!more) {
-      failed = more.error();
-      return fail(*failed);
+  while (waiting.empty()) {
+    auto value = next_json(*source);
+    auto taken = value ? (*value ? take(**value) : status{}) : status(fail(value.error()));
+    if (!taken) {
+      failed = taken.error();
+      return taken;
     }
-    if (!*more) return std::optional<load_record>{};
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    auto record = read_line();
-    if (!record) failed = record.error();
-    if (!record || *record) return record;
+    if (!*value) break;
   }
+  return {};
 }
 
 load_record_reader::load_record_reader(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
@@ -218,27 +109,46 @@ load_record_reader::load_record_reader(load_record_reader&&) noexcept = default;
 load_record_reader& load_record_reader::operator=(load_record_reader&&) noexcept = default;
 load_record_reader::~load_record_reader() = default;
 
-result<load_record_reader> load_record_reader::open(const std::string& path, std::uint32_t max_layers) {
-  auto lines = line_reader::open(path);
-  if (!lines) return fail(lines.error());
-  auto state = std::make_unique<impl>(std::move(*lines));
-  state->max_layers = max_layers;
-  auto first = state->read();
-  if (!first) return fail(first.error());
-  if (!*first) return fail(errc::malformed, path + ": no eplb_load_stats record; is this a recording of loads?");
-  state->waiting = std::move(*first);
+result<load_record_reader> load_record_reader::open(const std::string& path, const load_options& options) {
+  auto source = byte_source::open(path);
+  if (!source) return fail(source.error());
+  if ((*source)->skip_space() == 'P') {
+    return fail(errc::malformed, path + ":1: looks like a PyTorch file; save it as JSON (tolist())");
+  }
+  auto state = std::make_unique<impl>(std::move(*source), options);
+  if (auto ok = state->read(); !ok) return fail(ok.error());
+  if (state->waiting.empty())
+    return fail(errc::malformed, path + ": no eplb_load_stats record; is this a recording of loads?");
   return load_record_reader(std::move(state));
 }
 
-const load_meta& load_record_reader::meta() const noexcept { return impl_->meta; }
+const load_meta& load_record_reader::meta() const noexcept { return impl_->parser.meta; }
+file_format load_record_reader::format() const noexcept { return impl_->found; }
 
 result<std::optional<load_record>> load_record_reader::next() {
-  if (impl_->waiting) return std::exchange(impl_->waiting, std::nullopt);
-  return impl_->read();
+  if (auto ok = impl_->read(); !ok) return fail(ok.error());
+  if (impl_->waiting.empty()) return std::optional<load_record>{};
+  std::optional<load_record> first(std::move(impl_->waiting.front()));
+  impl_->waiting.pop_front();
+  return first;
 }
 
-result<load_recording> read_load_records(const std::string& path, std::uint32_t max_layers, std::size_t max_records) {
-  auto reader = load_record_reader::open(path, max_layers);
+std::optional<expert_map> load_record_reader::map() const {
+  if (impl_->parser.last_map.empty()) return std::nullopt;
+  const auto& meta = impl_->parser.meta;
+  expert_map out;
+  out.model = meta.model;
+  out.fingerprint = meta.fingerprint;
+  out.experts = meta.experts;
+  out.ranks = meta.ranks;
+  out.nodes = meta.nodes;
+  out.layers = impl_->parser.last_map;
+  return out;
+}
+
+result<load_recording> read_load_records(const std::string& path, const load_options& options,
+                                         std::size_t max_records) {
+  auto reader = load_record_reader::open(path, options);
   if (!reader) return fail(reader.error());
   load_recording recording;
   while (max_records == 0 || recording.records.size() < max_records) {
@@ -246,6 +156,7 @@ result<load_recording> read_load_records(const std::string& path, std::uint32_t 
     if (!record) return fail(record.error());
     if (!*record) break;
     recording.records.push_back(std::move(**record));
+    if (auto map = reader->map()) recording.map = std::move(map);
   }
   recording.meta = reader->meta();
   return recording;

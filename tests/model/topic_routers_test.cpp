@@ -87,7 +87,7 @@ class followed {
 };
 
 void expect_follows(followed& model, const std::string& recording_path, std::uint32_t requests) {
-  const auto recording = policies::read_load_records(recording_path, model.model->shape().layers);
+  const auto recording = policies::read_load_records(recording_path, {.max_layers = model.model->shape().layers});
   ASSERT_TRUE(recording) << recording.error().text;
   const std::size_t interval = recording->meta.steps_per_interval, steps = recording->records.size();
   double correlations = 0, peaks = 0;

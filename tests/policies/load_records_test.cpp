@@ -93,7 +93,7 @@ TEST(load_records, reads_the_draft_without_meta_and_skips_unknown_records) {
 
 TEST(load_records, delivers_only_the_layers_and_records_asked_for) {
   const recording_file file({meta_line, stats_line("[[1,2,3],[4,5,6]]"), "this line is never read"});
-  const auto got = read_load_records(file.path(), 1, 1);
+  const auto got = read_load_records(file.path(), {.max_layers = 1}, 1);
   ASSERT_TRUE(got) << got.error().text;
   EXPECT_EQ(got->meta.layers, 1U);
   EXPECT_EQ(got->records[0].tokens, (load_matrix{{1, 2, 3}}));
