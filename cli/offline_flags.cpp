@@ -100,4 +100,27 @@ void add_convert_flags(CLI::App& to, convert_options& o) {
   to.add_flag("--loads", o.loads, "convert recorded loads, not a placement");
 }
 
+void add_report_flags(CLI::App& to, report_options& o) {
+  to.add_option("--stats", o.stats, "list: recorded loads of any engine")->delimiter(',');
+  to.add_option("--stats-format", o.stats_format, "vllm, sglang, ballast; default: as the content shows");
+  to.add_option("--first-dense-layers", o.first_dense_layers, "dense layers before the first MoE layer (sglang)")
+      ->check(layers_range);
+  to.add_option("--simulation", o.simulations,
+                "list: what ballast simulate --json wrote; with --with-load for heat maps")
+      ->delimiter(',');
+  to.add_option("--ranks", o.ranks, "ranks to place on")->check(ranks_range);
+  to.add_option("--nodes", o.nodes, "nodes that they lie on")->check(nodes_range)->capture_default_str();
+  to.add_option("--policy", o.policies, "list of policies")->delimiter(',')->capture_default_str();
+  to.add_option("--interval", o.intervals, "list: records between rebalances; default: as the recording says, or 8")
+      ->delimiter(',')
+      ->check(CLI::Range(1U, 1U << 20));
+  to.add_option("--redundant", o.redundant, "list: redundant experts a layer")->delimiter(',')->capture_default_str();
+  to.add_option("--shares", o.shares, "list: even, interval, record")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"even", "interval", "record"}))
+      ->capture_default_str();
+  add_bundle_flags(to, o.bundle);
+  to.add_option("--out", o.out, "HTML file to write; - is standard output")->required();
+}
+
 }  // namespace ballast

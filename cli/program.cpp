@@ -49,6 +49,7 @@ struct program {
   plan_verb_options plan;
   simulate_options simulate;
   convert_options convert;
+  report_options report;
   operation_id aborted = 0;
   bool no_wait = false, verbose = false;
 
@@ -184,6 +185,9 @@ struct program {
     add_simulate_flags(*verb("simulate", "recorded loads replayed: policies, intervals, redundancy compared",
                              [this] { return verbs::simulate(simulate, shown); }),
                        simulate);
+    add_report_flags(*verb("report", "recorded loads or simulations as one HTML page",
+                           [this] { return verbs::report(report, shown); }),
+                     report);
     add_convert_flags(*verb("convert", "a placement or recorded loads from one engine's form to another's",
                             [this] { return verbs::convert(convert, shown); }),
                       convert);

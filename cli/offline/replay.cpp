@@ -203,6 +203,7 @@ class replayer {
     out.copying = cost.copying;
     if (next > 1) layers_.insert(layers_.end(), after->layers.begin(), after->layers.end());
     if (!input_.with_load) return {};
+    out.placed = target;
     const auto layers = after->loads.size() / input_.ranks;
     for (std::size_t l = 0; l < layers; ++l) {
       const auto row = after->loads.begin() + static_cast<std::ptrdiff_t>(l * input_.ranks);

@@ -40,6 +40,7 @@ struct rebalance {
   double copy_s = 0, step_ms = 0, copying = 0;
   bool pays = true;  // false: the trigger left it
   load_matrix load;  // [layer][rank] in the next interval, mean 1; only on request
+  placement placed;  // what served it; likewise
 };
 
 struct run_summary {
