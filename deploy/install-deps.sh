@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that Ballast is built and tested with; does nothing when all are present.
-# `--runtime` installs only what the built programs need. This is the only place in the project that names packages.
+# `--runtime` installs only what the built programs need, `--browser` also what tests look at pages with. This is the
+# only place in the project that names packages.
 set -euo pipefail
 
 runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g libyaml-0-2)
@@ -10,13 +11,16 @@ packages=(
   # the programs
   libcaf-dev cppzmq-dev libzmq3-dev libmsgpack-cxx-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
   libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev libyaml-dev
+  # the charts of ballast report
+  node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
   # the tests
   libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack
 )
 case ${1:-} in
   "") ;;
   --runtime) packages=("${runtime[@]}") ;;
-  *) echo "usage: deploy/install-deps.sh [--runtime]" >&2; exit 2 ;;
+  --browser) packages+=(chromium) ;;
+  *) echo "usage: deploy/install-deps.sh [--runtime | --browser]" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -14,7 +14,7 @@ while [[ $# -gt 0 ]]; do
   shift
 done
 
-./deploy/install-deps.sh
+./deploy/install-deps.sh --browser
 
 jobs=$(nproc)
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1}

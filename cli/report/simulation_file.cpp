@@ -121,7 +121,9 @@ void read_run(const json& run, const std::string& where, fields& f, std::uint32_
   even.ranks = v.ranks;
   even.nodes = v.nodes;
   even.next = f.maybe(*summary, in, "par_static").value_or(1);
+  if (v.ranks == 0) f.blame(where, "ranks", "a number of ranks");
   read_steps(run, where, f, v, even);
+  if (v.steps.empty()) f.blame(where, "rebalances", "a list with an entry for each rebalance");
   read_load(run, where, f, layers, v);
 }
 

@@ -100,7 +100,7 @@ function cellAt(side, event) {
 function heatTip(side, event) {
   const {heat, row, column} = cellAt(side, event), at = frameOf(viewOf(side));
   const load = heat.cells[(at * heat.rows + row) * heat.columns + column];
-  const ranks = heat.fold === 1 ? `rank ${column}` : `busiest of ranks ${column * heat.fold}–${(column + 1) * heat.fold - 1}`;
+  const ranks = heat.fold === 1 ? `rank ${column}` : `busiest of ranks ${column * heat.fold}–${Math.min(viewOf(side).ranks, (column + 1) * heat.fold) - 1}`;
   showTip(event, `layer ${heat.layers[row]}, ${ranks}\n${ratio(load)} × the mean`);
 }
 
