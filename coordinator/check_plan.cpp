@@ -100,6 +100,8 @@ status check_model(const plan_request& request, const plan_task& task, const mod
     return fail(errc::conflict, fmt::format("the plan starts from version {}, in use is {}", m.base, base));
   if (auto s = policies::validate(m.target, p.layers, p.experts, p.seats); !s) return s;
   if (auto s = policies::validate(m.table, p.layers, p.experts, task.everyone, false); !s) return s;
+  if (request.kind == plan_kind::shares && named_by(m.target) != named_by(*p.current))
+    return fail(errc::invalid_argument, "new shares for a table that names other replicas");
   if (request.kind == plan_kind::start) return check_adds(m.staged, {}, nullptr, named_by(m.table));
   if (request.kind == plan_kind::repair) return {};  // made by this very code, on halted seats: `validate` has said all
   if (auto s = check_adds(m.staged, named_by(*p.current), &*p.current, named_by(m.table)); !s) return s;

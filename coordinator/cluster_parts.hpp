@@ -71,8 +71,24 @@ struct verdict {
   std::string explanation;
 };
 verdict weigh(const cluster_state& s, const model_plan& m);
+policies::benefit_question question_of(const cluster_state& s, const model_record& m);  // without a plan's figures
+double observed_imbalance(const cluster_state& s, const model_record& m, model_index index);
 std::uint64_t copies_on_busiest(const model_plan& m);  // the receiver that gets most
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index);
+
+// ---- cluster_shares.cpp: shares of the replicas in use, many times a second
+void look_at_shares(context& c);  // asks the planner, where new loads have come and nothing runs
+void on_shares(context& c, const result<plan>& made);
+
+// ---- cluster_speeds.cpp: what the ranks and the copies were measured to take
+void measure_pace(cluster_state& s, const load_summary& l);
+void measure_beat(cluster_state& s, const seat_beat& beat);
+void measure_moves(cluster_state& s, const operation& op);  // that is over
+void begin_moving(cluster_state& s);
+double speed_of(const cluster_state& s, const seat_record& r);
+
+// ---- cluster_recording.cpp: `record_stats`
+void record_loads(context& c, model_index model);
 
 // ---- cluster_queue.cpp: the arbiter
 void keep(context& c, const operation_status& report);  // a journal record: of every phase, and of every end
