@@ -31,11 +31,15 @@ status line_reader::fill() {
   begin_ = 0;
   const int got = gzread(file, buffer_.data(), static_cast<unsigned>(buffer_.size()));
   end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
-  if (got > 0) return {};
+  if (got > 0) {
+    ends_a_line_ = buffer_[end_ - 1] == '\n';
+    return {};
+  }
   at_end_ = true;
   int code = Z_OK;
   const char* text = gzerror(file, &code);
   if (code == Z_OK || code == Z_STREAM_END) return {};
+  if (code == Z_BUF_ERROR && ends_a_line_) return {};  // flushed there by a writer that was killed later
   if (code == Z_ERRNO) return fail(errc::io, path_ + ": " + std::strerror(errno));
   return fail(errc::malformed, where() + ": compressed data is damaged or cut off after this line (" + text + ")");
 }

@@ -18,7 +18,8 @@ class line_reader {
 
   static result<line_reader> open(const std::string& path);
 
-  // False at the end of the file. Errors: io; malformed (line too long, compressed data cut off or damaged).
+  // False at the end of the file, and where compressed data was cut off just behind a line: a process that was killed
+  // leaves that. Errors: io; malformed (line too long, compressed data cut off within a line or damaged).
   result<bool> next(std::string& line);
   std::string where() const;  // "file:line" of the line last read
 
@@ -35,6 +36,7 @@ class line_reader {
   std::size_t begin_ = 0, end_ = 0;
   std::uint64_t line_ = 0;
   bool at_end_ = false;
+  bool ends_a_line_ = false;  // what was read so far
 };
 
 }  // namespace ballast::policies
