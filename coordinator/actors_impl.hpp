@@ -86,8 +86,8 @@ class coordinator_shell {
   coordinator_actor::pointer self_ = nullptr;
   std::shared_ptr<coordinator_ports> ports_;
   planner_actor planner_;
-  recorder_actor recorder_;          // none: nothing is recorded
-  std::uint64_t unrecorded_ = 0;     // dropped since the recorder last kept up
+  recorder_actor recorder_;       // none: nothing is recorded
+  std::uint64_t unrecorded_ = 0;  // dropped since the recorder last kept up
   std::optional<cluster::cluster_state> state_;
   std::uint64_t last_id_ = 0;
   std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up

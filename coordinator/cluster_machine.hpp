@@ -64,8 +64,8 @@ struct log_line {
   std::string text;
 };
 }  // namespace effect
-using effect_body = std::variant<effect::send, effect::request_plan, effect::publish, effect::record, effect::record_loads,
-                                 effect::log_line>;
+using effect_body = std::variant<effect::send, effect::request_plan, effect::publish, effect::record,
+                                 effect::record_loads, effect::log_line>;
 using effects = std::vector<effect_body>;
 
 // Total: any message in any state is taken, refused or ignored; none is fatal.

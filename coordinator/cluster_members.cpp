@@ -16,9 +16,10 @@ status check_start(const cluster_state& s, const hello& h) {
     if (m.layers == layers && m.experts == experts) return {};
     shapes += fmt::format("{}{} has {} layers of {}", shapes.empty() ? "" : ", ", m.name, m.layers, m.experts);
   }
-  return fail(errc::conflict, fmt::format("read_stats = {}: {} layers of {} experts, but {}; record this model, or leave "
-                                          "read_stats out to start evenly",
-                                          s.start->source, layers, experts, shapes));
+  return fail(errc::conflict,
+              fmt::format("read_stats = {}: {} layers of {} experts, but {}; record this model, or leave "
+                          "read_stats out to start evenly",
+                          s.start->source, layers, experts, shapes));
 }
 
 status check_models(const cluster_state& s, const hello& h) {

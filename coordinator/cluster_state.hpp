@@ -30,10 +30,10 @@ struct seat_record {
   seat_state state = seat_state::lost;
   rank_offer offer;
   std::uint64_t heard_ms = 0;
-  std::uint64_t last_sequence = 0;  // of the commands to this incarnation
+  std::uint64_t last_sequence = 0;     // of the commands to this incarnation
   std::map<model_index, double> pace;  // tokens its experts take in a ms, damped
   double speed = 0;                    // relative to the others' pace, as used in plans; 0: not measured yet
-  seat_beat beat;                   // newest
+  seat_beat beat;                      // newest
 };
 
 struct agent_record {

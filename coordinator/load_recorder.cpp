@@ -60,8 +60,8 @@ std::string meta_line(const cluster::recorded_interval& what) {
 }
 
 std::string stats_line(const cluster::load_interval& l) {
-  std::string out = fmt::format(R"({{"record_type":"eplb_load_stats","version":1,"step":{},"first_step":{},"expert_load":[)",
-                                l.last, l.first);
+  std::string out = fmt::format(
+      R"({{"record_type":"eplb_load_stats","version":1,"step":{},"first_step":{},"expert_load":[)", l.last, l.first);
   for (std::size_t layer = 0; layer < l.tokens.size(); ++layer) {
     if (layer > 0) out += ',';
     write_row(out, l.tokens[layer]);
@@ -85,8 +85,8 @@ std::string stats_line(const cluster::load_interval& l) {
 }
 
 status io_error(const std::string& path) {
-  return fail(errc::io, fmt::format("{}: {}; loads are not recorded any more", path,
-                                    std::strerror(errno != 0 ? errno : EIO)));
+  return fail(errc::io,
+              fmt::format("{}: {}; loads are not recorded any more", path, std::strerror(errno != 0 ? errno : EIO)));
 }
 
 }  // namespace

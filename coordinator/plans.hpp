@@ -51,7 +51,7 @@ struct model_plan {
   std::vector<policies::drop> dropped;     // repair: slots of the base that `table` names no more
   std::vector<policies::wave> waves;       // from `table` to `target`
   double imbalance_before = 0, imbalance_after = 0;  // mean over layers, by the loads of the problem
-  double imbalance_staying = 0;  // with no replica moved, but shares solved where they are
+  double imbalance_staying = 0;                      // with no replica moved, but shares solved where they are
   std::uint64_t copies = 0;
   std::uint32_t layers_left = 0;  // layers that the policy would have changed, but whose gain does not pay for it
 };

@@ -70,8 +70,8 @@ load_window::verdict load_window::add(seat_id seat, step_t first_step, step_t la
     auto& buckets = late ? counted_ : open_;
     const auto at =
         std::lower_bound(buckets.begin(), buckets.end(), last_step, [](const auto& o, step_t s) { return o.last < s; });
-    b = &*buckets.insert(
-        at, {first_step, last_step, {}, active_, load_matrix(layers_, std::vector<double>(experts_)), {}});
+    b = &*buckets.insert(at,
+                         {first_step, last_step, {}, active_, load_matrix(layers_, std::vector<double>(experts_)), {}});
   }
   if (!b->reported.insert(seat).second) return verdict::repeated;
   b->first = std::min(b->first, first_step);

@@ -50,8 +50,8 @@ std::vector<bool> layers_that_pay(const benefit_question& q, const std::vector<l
   for (const auto& l : layers) {
     const double fall = l.before - l.after;
     const double gain = sum > 0 ? q.imbalance_share * fall / sum : 0;
-    const bool worth_it = fall > 0 && fall >= q.least_gain * l.before &&
-                          gain > static_cast<double>(l.pages) * page_cost * margin;
+    const bool worth_it =
+        fall > 0 && fall >= q.least_gain * l.before && gain > static_cast<double>(l.pages) * page_cost * margin;
     out.push_back(l.pages == 0 || worth_it);
   }
   return out;

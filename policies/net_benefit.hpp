@@ -37,9 +37,9 @@ struct layer_change {
 };
 
 // Which layers are worth their copies, each weighed like a plan of its own: the time it saves over the horizon against
-// the time that its copies slow the steps down. A step takes as long as its layers do, so a layer saves imbalance_share *
-// (before - after) / (sum of all before). A layer that falls by less than least_gain stays as it is; one without copies
-// always pays. The question's own imbalances and pages are not looked at.
+// the time that its copies slow the steps down. A step takes as long as its layers do, so a layer saves imbalance_share
+// * (before - after) / (sum of all before). A layer that falls by less than least_gain stays as it is; one without
+// copies always pays. The question's own imbalances and pages are not looked at.
 std::vector<bool> layers_that_pay(const benefit_question& q, const std::vector<layer_change>& layers);
 
 }  // namespace ballast::policies

@@ -52,8 +52,10 @@ coordinator_config recording_config(std::uint32_t steps) {
 std::vector<recorded_interval> report(bench& b, step_t first, step_t last, double each = 1) {
   std::vector<recorded_interval> out;
   for (const auto seat : b.state.members) {
-    const load_summary l{seat, b.state.seats[index_of(seat)].incarnation,        0, first,
-                         last, load_matrix(2, std::vector<double>(b.experts, each)), 0};
+    const load_summary l{seat, b.state.seats[index_of(seat)].incarnation,
+                         0,    first,
+                         last, load_matrix(2, std::vector<double>(b.experts, each)),
+                         0};
     for (auto& e : step(b.state, input::message{"peer", envelope{1, "agent", l}}))
       if (const auto* r = std::get_if<effect::record_loads>(&e)) out.push_back(*r->what);
   }

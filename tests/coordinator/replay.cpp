@@ -18,7 +18,9 @@ coordinator_config config_of(replay_settings s, const policies::load_recording& 
   return c;
 }
 
-load_matrix zeros(const load_matrix& like) { return load_matrix(like.size(), std::vector<double>(like.front().size())); }
+load_matrix zeros(const load_matrix& like) {
+  return load_matrix(like.size(), std::vector<double>(like.front().size()));
+}
 
 }  // namespace
 
@@ -31,7 +33,8 @@ void replay::join() {
     h.node = "node" + std::to_string(r * settings_.nodes / settings_.seats);
     h.agent = "agent" + std::to_string(r);
     h.process = r + 1;
-    h.models.push_back({"replayed", "f", recording_.meta.layers, recording_.meta.experts, recording_.meta.groups, 1, 1});
+    h.models.push_back(
+        {"replayed", "f", recording_.meta.layers, recording_.meta.experts, recording_.meta.groups, 1, 1});
     rank_offer o;
     o.page_address = "pages";
     o.capacity.models.push_back({settings_.slots, settings_.spare_pages});
@@ -56,7 +59,8 @@ void replay::perform(effect_body& e) {
   } else if (auto* w = std::get_if<effect::publish>(&e)) {
     if (w->what.kind == "decision") decisions_.push_back(w->what.text);
     for (const auto& op : w->what.operation)
-      if (op.kind == "rebalance" && op.outcome == "done" && op.pages_copied > 0) ++rebalances_, copies_ += op.pages_copied;
+      if (op.kind == "rebalance" && op.outcome == "done" && op.pages_copied > 0)
+        ++rebalances_, copies_ += op.pages_copied;
   }
 }
 
@@ -174,8 +178,8 @@ replay_result replay::result() const {
   out.mean = std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size());
   out.p95 = all[all.size() * 95 / 100];
   out.worst = all.back();
-  const double slots = static_cast<double>(recording_.meta.layers) *
-                       (recording_.meta.experts + state_.config.num_redundant_experts);
+  const double slots =
+      static_cast<double>(recording_.meta.layers) * (recording_.meta.experts + state_.config.num_redundant_experts);
   if (rebalances_ > 0) out.moved = static_cast<double>(copies) / slots / static_cast<double>(rebalances_);
   out.rebalances = rebalances_;
   out.share_updates = state_.models[0].share_updates;

@@ -26,7 +26,7 @@ struct replay_settings {
 };
 
 struct replay_interval {
-  double imbalance = 1;      // mean over layers, of what the seats got in it
+  double imbalance = 1;  // mean over layers, of what the seats got in it
   double worst_layer = 1;
   std::uint64_t copies = 0;  // since the interval before
 };
@@ -65,9 +65,9 @@ class replay {
     input_body what;
   };
   std::multimap<std::uint64_t, input_body> due_;
-  std::map<seat_id, placement> in_use_, next_;             // by seat; `next_` from its next step on
-  std::map<seat_id, load_matrix> unreported_;              // tokens its experts got
-  std::map<seat_id, std::vector<double>> got_;             // in this interval: [layer]
+  std::map<seat_id, placement> in_use_, next_;  // by seat; `next_` from its next step on
+  std::map<seat_id, load_matrix> unreported_;   // tokens its experts got
+  std::map<seat_id, std::vector<double>> got_;  // in this interval: [layer]
   std::vector<replay_interval> intervals_;
   std::vector<std::string> decisions_;
   double now_ms_ = 0;

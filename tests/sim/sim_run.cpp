@@ -55,7 +55,8 @@ int main(int argc, char** argv) {
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   fmt::print(
-      "{} schedules, {} failed, {} events, {} steps, {} operations, {} share updates, {} losses in {:.1f} s ({:.0f} schedules/s)\n",
+      "{} schedules, {} failed, {} events, {} steps, {} operations, {} share updates, {} losses in {:.1f} s ({:.0f} "
+      "schedules/s)\n",
       last - first + 1, failures, events, steps, operations, share_updates, losses, seconds,
       static_cast<double>(last - first + 1) / seconds);
   return failures == 0 ? 0 : 1;
