@@ -166,6 +166,20 @@ TEST(CoordinatorService, RefusesSettingsThatMakeNoSense) {
   EXPECT_FALSE(coordinator_service::start(context, c));
 }
 
+TEST(CoordinatorService, RefusesFilesOfLoadsThatCannotBeReadOrMade) {
+  link_context context;
+  auto c = small_config("files");
+  c.read_stats = "no-such-recording";
+  const auto read = coordinator_service::start(context, c);
+  ASSERT_FALSE(read);
+  EXPECT_NE(read.error().text.find("read_stats: no-such-recording"), std::string::npos) << read.error().text;
+  c.read_stats.clear();
+  c.record_stats = "no/such/folder/loads.jsonl.gz";
+  const auto made = coordinator_service::start(context, c);
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().text.find("name a file in a folder that exists"), std::string::npos) << made.error().text;
+}
+
 TEST(CoordinatorService, RefusesAnAddressInUse) {
   link_context context;
   auto first = coordinator_service::start(context, small_config("twice"));
