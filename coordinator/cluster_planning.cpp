@@ -83,7 +83,8 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
     task.problem.redundant = s.config.num_redundant_experts;
     task.problem.seats = infos_of(s, onto, m);
     task.problem.loads = record.window.totals();
-    task.problem.history = {record.window.intervals(), record.window.parts()};
+    if (kind != plan_kind::shares && kind != plan_kind::repair)
+      task.problem.history = {record.window.intervals(), record.window.parts()};
     if (kind == plan_kind::start && record.window.steps() == 0 && s.start && same_shape(s.start->loads, task.problem)) {
       task.problem.loads = s.start->loads;
       task.problem.history = s.start->history;

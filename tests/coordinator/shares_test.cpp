@@ -195,7 +195,7 @@ TEST(Shares, ThatNameOtherReplicasAreRefused) {
   b.pass(150);
   const auto asked = *b.state.shares_asked;
   auto made = *make_plan(asked);
-  auto& layer = made.models[0].target.layers[0];
+  auto& layer = made.models[0].waves[0].after.layers[0];
   for (auto& replicas : layer)
     if (replicas.size() > 1) {
       replicas.pop_back();

@@ -55,7 +55,7 @@ TEST(Speeds, StayAsGivenWhereABackendDoesNotMeasure) {
 
 TEST(Benefit, KnowsWhatPartOfAStepTheExpertsTake) {
   auto b = serving(3);
-  b.pass(100);  // beats: a step takes 2 ms
+  b.pass(100);                                                     // beats: a step takes 2 ms
   for (step_t s = 1; s < 800; s += 8) report(b, s, {40, 40, 20});  // 160 tokens: 4 and 8 of 16 ms
   ASSERT_TRUE(b.state.expert_part);
   EXPECT_NEAR(*b.state.expert_part, 0.5, 0.1);
