@@ -86,7 +86,7 @@ verdict weigh(const cluster_state& s, const model_plan& m) {
 
 double observed_imbalance(const cluster_state& s, const model_record& m, model_index index) {
   if (s.members.empty() || m.window.counted().empty()) return 0;
-  const auto lately = m.window.recent(s.config.shares_window);
+  const auto lately = latest_loads(s, m);
   return policies::imbalance_of_ranks(lately.received, infos_of(s, s.members, index)).mean;
 }
 

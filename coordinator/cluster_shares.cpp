@@ -28,7 +28,7 @@ void ask_for_shares(context& c, model_index index) {
   m.shares_looked_ms = c.s.now_ms;
   m.shares_solved_for = m.window.last_step();
   auto asked = make_request(c.s, plan_kind::shares, {index}, c.s.members, c.s.members);
-  asked.tasks.front().problem.loads = m.window.recent(c.s.config.shares_window).tokens;
+  asked.tasks.front().problem.loads = latest_loads(c.s, m).tokens;
   c.out.push_back(effect::request_plan{asked});
   c.s.shares_asked = std::move(asked);
 }
@@ -59,6 +59,10 @@ void begin_update(context& c, plan_request asked, plan made) {
 }
 
 }  // namespace
+
+policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m) {
+  return m.window.recent(s.config.shares_window, s.config.shares_tokens);
+}
 
 void look_at_shares(context& c) {
   if (c.s.config.shares_interval_ms == 0 || c.s.running || !c.s.queue.empty() || c.s.members.empty()) return;

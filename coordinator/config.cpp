@@ -47,6 +47,7 @@ coordinator_config read(const settings& s) {
   c.auto_replace = s.get("auto_replace", c.auto_replace);
   c.shares_interval_ms = number(s, "shares_interval_ms", c.shares_interval_ms, 0, many);
   c.shares_window = number(s, "shares_window", c.shares_window, 1, many);
+  c.shares_tokens = s.get("shares_tokens", c.shares_tokens, 0.0, 1e12);
   c.shares_gain = s.get("shares_gain", c.shares_gain, 0.0, 1e6);
   c.measured_speeds = s.get("measured_speeds", c.measured_speeds);
   c.record_stats = s.get("record_stats", c.record_stats);

@@ -32,7 +32,8 @@ struct coordinator_config {
   std::uint32_t probation_steps = 8;
   bool auto_replace = true;                      // a lost rank is replaced from an idle seat
   std::uint32_t shares_interval_ms = 100;        // between looks at the shares of replicas; 0: they stay as planned
-  std::uint32_t shares_window = 32;              // steps whose loads shares are solved for
+  std::uint32_t shares_window = 8;               // least steps whose loads shares are solved for
+  double shares_tokens = 500;                    // least tokens of an expert in them, on average: fewer are noise
   double shares_gain = 0.005;                    // least fall of the mean PAR that is worth a table with new shares
   bool measured_speeds = false;                  // plan with the ranks' measured speeds, not the ones they were given
   std::string record_stats;                      // file that loads are recorded in; empty: none

@@ -122,7 +122,9 @@ void load_window::keep_as_history(bucket old) {
   while (past_.size() > intervals_max * (parts_max + 1)) past_.pop_front();
 }
 
-load_window::bucket load_window::recent(std::uint64_t steps) const {
+load_window::bucket load_window::recent(std::uint64_t steps, double tokens) const {
+  const double enough = tokens * layers_ * experts_;
+  double held = 0;
   bucket out;
   out.tokens.assign(layers_, std::vector<double>(experts_));
   for (auto b = counted_.rbegin(); b != counted_.rend(); ++b) {
@@ -133,8 +135,9 @@ load_window::bucket load_window::recent(std::uint64_t steps) const {
       auto& row = out.received[seat];
       row.resize(layers_);
       for (std::size_t l = 0; l < layers.size(); ++l) row[l] += layers[l];
+      held += sum_of(layers);
     }
-    if (out.last - out.first + 1 >= steps) break;
+    if (out.last - out.first + 1 >= steps && held >= enough) break;
   }
   return out;
 }

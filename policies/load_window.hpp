@@ -54,8 +54,9 @@ class load_window {
   std::size_t buckets() const noexcept { return counted_.size() + open_.size(); }
   const std::deque<bucket>& counted() const noexcept { return counted_; }  // by last step
 
-  // The newest buckets that count, as many as cover `steps` (or all): summed.
-  bucket recent(std::uint64_t steps) const;
+  // The newest buckets that count, summed: as many as cover `steps` and hold `tokens` for each expert on average, or
+  // all.
+  bucket recent(std::uint64_t steps, double tokens = 0) const;
   // totals() in at most parts_max consecutive parts of about equal length, oldest first.
   std::vector<load_matrix> parts() const;
   // The windows before this one, oldest first: each as long as the window and next to each other.

@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
   app.add_option("--redundant", base.coordinator.num_redundant_experts, "replicas beyond one per expert, a layer");
   app.add_option("--steps", base.steps_per_record, "that a record stands for");
   app.add_option("--step-ms", base.step_ms, "length of a step");
-  app.add_option("--shares-window", base.coordinator.shares_window, "steps that shares are solved for");
+  app.add_option("--shares-window", base.coordinator.shares_window, "least steps that shares are solved for");
+  app.add_option("--shares-tokens", base.coordinator.shares_tokens, "of an expert in them");
   app.add_option("--shares-interval", base.coordinator.shares_interval_ms, "ms between looks at them");
   app.add_option("--trigger", base.coordinator.imbalance_trigger, "imbalance below which nothing is planned");
   app.add_flag("--sampled", base.sampled, "whole tokens, drawn at random");

@@ -32,8 +32,8 @@ struct settings_of_run {
   std::uint32_t ranks = 8, layers = 4, redundant = 32, slots = 40, spare_pages = 16;
   std::uint32_t intervals = 22, interval_steps = 96, load_interval_steps = 4;
   std::uint32_t concurrency = 32, tokens = 16, steps = 16;
-  std::uint32_t shares_interval_ms = 100, shares_window = 16;
-  double trigger = 1.0;
+  std::uint32_t shares_interval_ms = 100, shares_window = 8;
+  double trigger = 1.0, shares_tokens = 500;
 };
 
 struct row {
@@ -123,6 +123,7 @@ class live_run {
     c.imbalance_trigger = s_.trigger;
     c.shares_interval_ms = shares_ ? s_.shares_interval_ms : 0;
     c.shares_window = s_.shares_window;
+    c.shares_tokens = s_.shares_tokens;
     c.heartbeat_timeout_ms = 20'000;
     c.record_stats = folder_ + "/" + name_ + ".jsonl.gz";
     return c;
@@ -233,7 +234,8 @@ int main(int argc, char** argv) {
   app.add_option("--tokens", s.tokens, "of a request");
   app.add_option("--concurrency", s.concurrency, "requests at once");
   app.add_option("--shares-interval", s.shares_interval_ms, "ms between looks at the shares");
-  app.add_option("--shares-window", s.shares_window, "steps that shares are solved for");
+  app.add_option("--shares-window", s.shares_window, "least steps that shares are solved for");
+  app.add_option("--shares-tokens", s.shares_tokens, "of an expert in them");
   app.add_option("--trigger", s.trigger, "imbalance below which nothing is planned");
   app.add_flag("--verbose", verbose, "print every interval, and the logs");
   CLI11_PARSE(app, argc, argv);

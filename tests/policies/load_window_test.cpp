@@ -195,6 +195,9 @@ TEST(load_window, sums_its_newest_buckets_and_who_received_what) {
   EXPECT_EQ(newest.received.at(seat_id{0}), (std::vector<double>{2, 4}));
   EXPECT_EQ(newest.received.at(seat_id{1}), (std::vector<double>{136, 272}));
   EXPECT_EQ(w.recent(1).first, 72U);
+  const double of_two = 0.75 * (1 + 72) + 0.75 * (1 + 64);  // tokens an expert in the newest two buckets
+  EXPECT_EQ(w.recent(1, of_two).first, 64U);
+  EXPECT_EQ(w.recent(1, of_two + 1).first, 56U);
   EXPECT_EQ(w.recent(1000).tokens, w.totals());
   EXPECT_EQ(two_seats().recent(8).tokens, filled(0));
 }

@@ -33,6 +33,7 @@ void world::make_config() {
   c.min_gain_ratio = 0;
   c.shares_interval_ms = roll.chance(0.7) ? static_cast<std::uint32_t>(roll.between(1, 200)) : 0;
   c.shares_window = static_cast<std::uint32_t>(roll.between(1, 40));
+  c.shares_tokens = roll.chance(0.5) ? 0 : 200;
   c.shares_gain = roll.chance(0.5) ? 0.0 : 0.02;
   c.measured_speeds = roll.chance(0.3);
   c.record_stats = std::string(roll.chance(0.3) ? "recorded" : "");
