@@ -10,7 +10,7 @@ namespace {
 // Recorded loads that the first placement is to be planned from have to be of a model that is served.
 status check_start(const cluster_state& s, const hello& h) {
   if (!s.start) return {};
-  const auto layers = s.start->loads.size(), experts = s.start->loads.front().size();
+  const auto layers = s.start->recorded.loads.size(), experts = s.start->recorded.loads.front().size();
   std::string shapes;
   for (const auto& m : h.models) {
     if (m.layers == layers && m.experts == experts) return {};

@@ -14,6 +14,7 @@
 #include "coordinator/service.hpp"
 #include "messages/messages.hpp"
 #include "policies/load_window.hpp"
+#include "policies/start_plan.hpp"
 
 namespace ballast::cluster {
 
@@ -75,8 +76,7 @@ struct model_record {
 // Loads that the first placement is planned from: `read_stats`.
 struct recorded_start {
   std::string source;
-  load_matrix loads;
-  policies::load_history history;
+  policies::recorded_loads recorded;  // of at least one record
 };
 
 // Slots of a seat that may hold a page although no table in use names them; emptied before anything else goes there.

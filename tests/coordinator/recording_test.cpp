@@ -6,7 +6,7 @@
 
 #include "coordinator/load_recorder.hpp"
 #include "coordinator/read_start.hpp"
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 #include "tests/coordinator/bench.hpp"
 
 namespace ballast::cluster::test {
@@ -189,13 +189,13 @@ TEST(Start, IsPlannedFromRecordedLoads) {
   }
   auto read = read_start(at.file());
   ASSERT_TRUE(read) << read.error().text;
-  EXPECT_EQ(read->loads[0][5], 500 * 100);
-  EXPECT_LE(read->history.parts.size(), 16u);
+  EXPECT_EQ(read->recorded.loads[0][5], 500 * 100);
+  EXPECT_LE(read->recorded.history.parts.size(), 16u);
   load_matrix sum(2, std::vector<double>(8));
-  for (const auto& part : read->history.parts)
+  for (const auto& part : read->recorded.history.parts)
     for (std::size_t l = 0; l < 2; ++l)
       for (std::size_t e = 0; e < 8; ++e) sum[l][e] += part[l][e];
-  EXPECT_EQ(sum, read->loads);
+  EXPECT_EQ(sum, read->recorded.loads);
 
   auto c = bench::default_config();
   c.num_redundant_experts = 1;
@@ -210,7 +210,7 @@ TEST(Start, IsPlannedFromRecordedLoads) {
 
 TEST(Start, RefusesLoadsOfAnotherModelAtOnce) {
   bench b;
-  b.state.start = recorded_start{"loads.gz", load_matrix(4, std::vector<double>(256, 1)), {}};
+  b.state.start = recorded_start{"loads.gz", {load_matrix(4, std::vector<double>(256, 1)), {}, 1}};
   b.join(0);
   ASSERT_TRUE(std::holds_alternative<refused>(b.sent.back().second));
   EXPECT_EQ(std::get<refused>(b.sent.back().second).failure.text,

@@ -10,7 +10,7 @@
 
 #include "coordinator/cluster_machine.hpp"
 #include "coordinator/cluster_parts.hpp"
-#include "policies/load_records.hpp"
+#include "policies/formats/load_records.hpp"
 
 namespace ballast::cluster::test {
 

@@ -19,7 +19,7 @@ void print(const char* name, const ballast::cluster::test::replay_result& r) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Replays recorded loads through the coordinator's state machine in virtual time"};
-  std::string file = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz", policy = "incremental";
+  std::string file = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz", policy = "economy";
   replay_settings base;
   base.coordinator.num_redundant_experts = 32;
   base.coordinator.imbalance_trigger = 1.0;
@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   for (const bool shares : {false, true})
     for (const bool moves : {false, true}) {
       auto s = base;
-      s.coordinator.policy = moves ? policy : "incremental";
+      s.coordinator.policy = moves ? policy : "economy";
       if (!moves) s.coordinator.step_interval = 0;
       if (!shares) s.coordinator.shares_interval_ms = 0;
       const auto out = replay(*recording, s).run();

@@ -16,7 +16,7 @@ plan_request update() {
   plan_request r;
   r.id = 1;
   r.kind = plan_kind::shares;
-  r.policy = "incremental";
+  r.policy = "economy";
   r.solve_shares = true;
   plan_task t;
   t.problem.layers = 58;

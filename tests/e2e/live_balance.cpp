@@ -18,7 +18,7 @@
 #include "cli/load/load_generator.hpp"
 #include "coordinator/service.hpp"
 #include "messages/log.hpp"
-#include "policies/line_reader.hpp"
+#include "policies/formats/line_reader.hpp"
 #include "policies/load_window.hpp"
 
 namespace {
@@ -28,7 +28,7 @@ namespace fs = std::filesystem;
 
 struct settings_of_run {
   std::string loads = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz";
-  std::string policy = "incremental";
+  std::string policy = "economy";
   std::uint32_t ranks = 8, layers = 4, redundant = 32, slots = 40, spare_pages = 16;
   std::uint32_t intervals = 22, interval_steps = 96, load_interval_steps = 4;
   std::uint32_t concurrency = 32, tokens = 16, steps = 16;
