@@ -85,7 +85,8 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
     task.problem.loads = record.window.totals();
     if (kind != plan_kind::shares && kind != plan_kind::repair)
       task.problem.history = {record.window.intervals(), record.window.parts()};
-    if (kind == plan_kind::start && record.window.steps() == 0 && s.start && same_shape(s.start->recorded.loads, task.problem)) {
+    if (kind == plan_kind::start && record.window.steps() == 0 && s.start &&
+        same_shape(s.start->recorded.loads, task.problem)) {
       task.problem.loads = s.start->recorded.loads;
       task.problem.history = s.start->recorded.history;
     }

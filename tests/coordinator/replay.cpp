@@ -148,6 +148,12 @@ void replay::close_interval() {
   got_.clear();
 }
 
+void replay::place_once() {
+  rebalance_request r;
+  r.force = true;
+  take(input::message{"operator", {1, "operator", r}});
+}
+
 replay_result replay::run() {
   join();
   for (int i = 0; i < 1000 && (state_.running || state_.members.empty()); ++i) {
@@ -164,6 +170,7 @@ replay_result replay::run() {
       deliver();
     }
     if ((i + 1) % records == 0) close_interval();
+    if (settings_.placed_once && i + 1 == records) place_once();
   }
   return result();
 }

@@ -21,6 +21,7 @@ struct replay_settings {
   std::uint32_t steps_per_record = 64;
   double step_ms = 20;
   std::uint64_t copy_ms = 50;   // a stage takes
+  bool placed_once = false;     // a placement is planned, and made whatever it costs, at the end of the first interval
   bool sampled = false;         // whole tokens, drawn at random, as many as recorded; else exact parts of them
   std::uint32_t intervals = 0;  // 0: all
 };
@@ -55,6 +56,7 @@ class replay {
   void beat();
   load_matrix loads_of(const load_matrix& record, std::uint64_t step_in_record);
   void close_interval();
+  void place_once();
   replay_result result() const;
 
   const policies::load_recording& recording_;

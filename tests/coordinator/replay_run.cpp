@@ -46,11 +46,15 @@ int main(int argc, char** argv) {
   for (const bool shares : {false, true})
     for (const bool moves : {false, true}) {
       auto s = base;
-      s.coordinator.policy = moves ? policy : "economy";
+      s.coordinator.policy = policy;
       if (!moves) s.coordinator.step_interval = 0;
       if (!shares) s.coordinator.shares_interval_ms = 0;
+      s.placed_once = shares || moves;
       const auto out = replay(*recording, s).run();
       print(shares ? moves ? "shares and moves" : "shares only" : moves ? "moves only" : "neither", out);
+      for (std::size_t i = 0; verbose && i < out.intervals.size(); ++i)
+        fmt::print("  interval {:>2}: mean {:.4f}, worst layer {:.4f}, {} copies\n", i + 1, out.intervals[i].imbalance,
+                   out.intervals[i].worst_layer, out.intervals[i].copies);
       if (verbose)
         for (const auto& d : out.decisions) fmt::print("  {}\n", d);
     }

@@ -30,7 +30,7 @@ struct settings_of_run {
   std::string loads = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz";
   std::string policy = "economy";
   std::uint32_t ranks = 8, layers = 4, redundant = 32, slots = 40, spare_pages = 16;
-  std::uint32_t intervals = 22, interval_steps = 96, load_interval_steps = 4;
+  std::uint32_t intervals = 22, interval_steps = 384, load_interval_steps = 4;
   std::uint32_t concurrency = 32, tokens = 16, steps = 16;
   std::uint32_t shares_interval_ms = 100, shares_window = 8;
   double trigger = 1.0, shares_tokens = 500;
