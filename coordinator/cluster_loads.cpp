@@ -14,17 +14,28 @@ bool interval_passed(const cluster_state& s, const model_record& m) {
   return interval != 0 && s.newest_step / interval > m.decided_at / interval;
 }
 
-void decide(context& c, model_index index) {
+// The loads have changed so that no shares make up for it: what the window holds of earlier ones would only delay.
+bool cannot_wait(const cluster_state& s, const model_record& m) {
+  const auto interval = s.config.step_interval;
+  return interval != 0 && s.config.early_imbalance > 1 && m.shares_leave > s.config.early_imbalance &&
+         s.newest_step >= m.decided_at + interval / 8;
+}
+
+void decide(context& c, model_index index, bool early) {
   auto& m = c.s.models[index];
   m.decided_at = c.s.newest_step;
+  m.shares_leave = 0;
   if (m.window.steps() == 0) return;
-  const auto now = imbalance_of(c.s, m, index);
-  const auto text = fmt::format("model {} at step {}: imbalance mean {:.3f} max {:.3f}", m.description.name,
-                                c.s.newest_step, now.mean, now.max);
+  const auto loads = early ? latest_loads(c.s, m).tokens : m.window.totals();
+  const auto now = policies::imbalance(*m.current, loads, infos_of(c.s, c.s.members, index));
+  const auto text = fmt::format("model {} at step {}: imbalance mean {:.3f} max {:.3f}{}", m.description.name,
+                                c.s.newest_step, now.mean, now.max, early ? " of the latest loads" : "");
   if (now.mean <= c.s.config.imbalance_trigger) return tell(c, "imbalance", text);
   tell(c, "imbalance", text + fmt::format(", over the trigger {:.3f}", c.s.config.imbalance_trigger));
   preview_request p{{}, 0, make_request(c.s, plan_kind::move, {index}, c.s.members, c.s.members), true};
+  if (early) plan_for_latest(c.s, p.asked);
   p.asked.benefit = question_of(c.s, m);
+  p.for_latest = early;
   c.out.push_back(effect::request_plan{p.asked});
   c.s.previews.push_back(std::move(p));
 }
@@ -106,8 +117,11 @@ void on_load_summary(context& c, const load_summary& l) {
 
 void look_at_balance(context& c) {
   if (c.s.running || !c.s.queue.empty() || !c.s.previews.empty() || c.s.members.empty()) return;
-  for (model_index m = 0; m < c.s.models.size(); ++m)
-    if (c.s.models[m].current && interval_passed(c.s, c.s.models[m])) return decide(c, m);
+  for (model_index m = 0; m < c.s.models.size(); ++m) {
+    if (!c.s.models[m].current) continue;
+    if (interval_passed(c.s, c.s.models[m])) return decide(c, m, false);
+    if (cannot_wait(c.s, c.s.models[m])) return decide(c, m, true);
+  }
 }
 
 void on_preview(context& c, const preview_request& asked, const result<plan>& made) {
@@ -125,6 +139,7 @@ void on_preview(context& c, const preview_request& asked, const result<plan>& ma
     order o;
     o.kind = operation_kind::rebalance;
     o.models = {m.model};
+    o.for_latest = asked.for_latest;
     o.budget_ms = c.s.config.operation_deadline_ms;
     o.reason = v.explanation;
     enqueue(c, std::move(o));

@@ -129,6 +129,7 @@ const policies::wave* wave_of(const operation& op);
 // ---- cluster_planning.cpp: problems out, plans in
 void ask_for_plan(context& c);
 void on_plan(context& c, result<plan> made);
+void plan_for_latest(const cluster_state& s, plan_request& asked);  // the window as it was becomes history
 plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,
                           const std::vector<seat_id>& onto, const std::vector<seat_id>& everyone);
 

@@ -99,6 +99,15 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
   return out;
 }
 
+void plan_for_latest(const cluster_state& s, plan_request& asked) {
+  for (auto& task : asked.tasks) {
+    auto& p = task.problem;
+    p.history.intervals.push_back(std::move(p.loads));
+    p.history.parts.clear();
+    p.loads = latest_loads(s, s.models[p.model]).tokens;
+  }
+}
+
 void ask_for_plan(context& c) {
   auto& op = c.op();
   const auto kind = kind_of(op);
@@ -108,6 +117,7 @@ void ask_for_plan(context& c) {
   auto asked = make_request(c.s, kind, op.what.kind == operation_kind::rebalance ? op.what.models : all_models(c.s),
                             onto, everyone);
   asked.operation = op.what.id;
+  if (op.what.for_latest) plan_for_latest(c.s, asked);
   if (op.what.kind == operation_kind::rebalance && !op.what.forced)
     asked.benefit = question_of(c.s, c.s.models[asked.tasks.front().problem.model]);
   asked.joiners = op.joiners;

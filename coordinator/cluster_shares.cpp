@@ -86,6 +86,7 @@ void on_shares(context& c, const result<plan>& made) {
     return log_line(c, fmt::format("model {}: no new shares: {}", m.description.name, checked.error().text), true);
   }
   const auto& update = made->models.front();
+  m.shares_leave = update.imbalance_after;
   if (update.imbalance_before - update.imbalance_after <= c.s.config.shares_gain) {
     ++m.share_skips;
     return;

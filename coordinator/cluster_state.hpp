@@ -69,6 +69,7 @@ struct model_record {
   step_t shares_solved_for = 0;  // last step of the loads that were looked at
   std::uint64_t share_updates = 0, share_skips = 0;
   double imbalance_shares = 0;  // predicted by the last update
+  double shares_leave = 0;      // imbalance that no shares can take away, at the last look; 0: not looked since the last decision
   load_interval recorded;       // being put together
   step_t recorded_to = 0;
 };
@@ -112,6 +113,7 @@ struct order {
   std::uint32_t ranks = 0;
   bool join_first = false;
   bool forced = false;          // rebalance: also when it does not pay
+  bool for_latest = false;      // rebalance: planned for the latest loads, not for the whole window
   std::uint64_t budget_ms = 0;  // from its beginning
   std::string reason;
 };
@@ -150,7 +152,8 @@ struct preview_request {
   std::string peer;
   std::uint64_t id = 0;
   plan_request asked;
-  bool decision = false;  // of the trigger, not of an operator
+  bool decision = false;    // of the trigger, not of an operator
+  bool for_latest = false;  // as in the order that comes of it
 };
 
 struct cluster_state {

@@ -49,6 +49,7 @@ coordinator_config read(const settings& s) {
   c.shares_window = number(s, "shares_window", c.shares_window, 1, many);
   c.shares_tokens = s.get("shares_tokens", c.shares_tokens, 0.0, 1e12);
   c.shares_gain = s.get("shares_gain", c.shares_gain, 0.0, 1e6);
+  c.early_imbalance = s.get("early_imbalance", c.early_imbalance, 0.0, 1e6);
   c.measured_speeds = s.get("measured_speeds", c.measured_speeds);
   c.record_stats = s.get("record_stats", c.record_stats);
   c.record_interval_steps = number(s, "record_interval_steps", c.record_interval_steps, 0, many);

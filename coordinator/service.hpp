@@ -35,6 +35,7 @@ struct coordinator_config {
   std::uint32_t shares_window = 8;               // least steps whose loads shares are solved for
   double shares_tokens = 500;                    // least tokens of an expert in them, on average: fewer are noise
   double shares_gain = 0.005;                    // least fall of the mean PAR that is worth a table with new shares
+  double early_imbalance = 1.05;                 // that shares leave: placements are planned before step_interval; 0: no
   bool measured_speeds = false;                  // plan with the ranks' measured speeds, not the ones they were given
   std::string record_stats;                      // file that loads are recorded in; empty: none
   std::uint32_t record_interval_steps = 0;       // steps in one record; 0: load_interval_steps

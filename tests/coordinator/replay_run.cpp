@@ -36,6 +36,7 @@ int main(int argc, char** argv) {
   app.add_option("--shares-tokens", base.coordinator.shares_tokens, "of an expert in them");
   app.add_option("--shares-interval", base.coordinator.shares_interval_ms, "ms between looks at them");
   app.add_option("--trigger", base.coordinator.imbalance_trigger, "imbalance below which nothing is planned");
+  app.add_option("--early", base.coordinator.early_imbalance, "imbalance that shares leave, for an early plan");
   app.add_flag("--sampled", base.sampled, "whole tokens, drawn at random");
   app.add_flag("--verbose", verbose, "print every decision");
   CLI11_PARSE(app, argc, argv);

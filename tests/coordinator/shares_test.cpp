@@ -223,5 +223,67 @@ TEST(Shares, AreSolvedInEveryOtherPlanToo) {
   EXPECT_TRUE(b.legal());
 }
 
+// Loads that the replicas of a seat get alone: no shares can help.
+load_matrix hopeless(const bench& b) {
+  load_matrix tokens(2, std::vector<double>(b.experts, 1));
+  const auto& table = *b.state.models[0].current;
+  for (std::size_t l = 0; l < tokens.size(); ++l)
+    for (std::size_t e = 0; e < b.experts; ++e)
+      if (table.layers[l][e].size() == 1 && table.layers[l][e].front().seat == b.state.members.front())
+        tokens[l][e] = 200;
+  return tokens;
+}
+
+coordinator_config seldom_placed() {
+  auto c = quick_shares();
+  c.step_interval = 10'000;
+  c.window_size = 10'000;
+  c.shares_tokens = 0;
+  c.shares_window = 1;
+  return c;
+}
+
+TEST(EarlyPlans, AreMadeForTheLatestLoadsWhereNoSharesHelp) {
+  auto b = serving(3, seldom_placed());
+  b.pass(2000);  // an eighth of the interval, by the beats' steps
+  for (step_t s = 1; s < 400; s += 8) report(b, load_matrix(2, std::vector<double>(b.experts, 10)), s);
+  const auto hot = hopeless(b);
+  report(b, hot, 401);
+  b.pass(150);
+  for (std::uint32_t i = 0; i < 3; ++i) b.answer(seat_id{i});  // the update that helps as far as it can
+  ASSERT_TRUE(b.state.running);
+  ASSERT_EQ(b.state.running->what.kind, operation_kind::rebalance);
+  const auto& planned_for = b.state.running->asked ? b.state.running->asked->tasks[0].problem : policies::placement_problem{};
+  EXPECT_EQ(planned_for.loads, [&] {
+    auto three = hot;
+    for (auto& layer : three)
+      for (auto& n : layer) n *= 3;
+    return three;
+  }());
+  EXPECT_FALSE(planned_for.history.intervals.empty());
+  b.answer_all();
+  EXPECT_TRUE(b.legal());
+}
+
+TEST(EarlyPlans, WaitForAnEighthOfTheInterval) {
+  auto b = serving(3, seldom_placed());
+  report(b, hopeless(b), 1);
+  b.pass(500);
+  b.answer_all();
+  EXPECT_GT(b.state.models[0].shares_leave, 1.05);
+  for (const auto& op : b.state.history) EXPECT_NE(op.kind, "rebalance");
+}
+
+TEST(EarlyPlans, AreNotMadeWhereOnlyCommandsPlace) {
+  auto c = seldom_placed();
+  c.step_interval = 0;
+  auto b = serving(3, c);
+  b.pass(2000);
+  report(b, hopeless(b), 1);
+  b.pass(500);
+  b.answer_all();
+  for (const auto& op : b.state.history) EXPECT_NE(op.kind, "rebalance");
+}
+
 }  // namespace
 }  // namespace ballast::cluster::test

@@ -33,7 +33,7 @@ struct settings_of_run {
   std::uint32_t intervals = 22, interval_steps = 384, load_interval_steps = 4;
   std::uint32_t concurrency = 32, tokens = 16, steps = 16;
   std::uint32_t shares_interval_ms = 100, shares_window = 8;
-  double trigger = 1.0, shares_tokens = 500;
+  double trigger = 1.0, early = 1.05, shares_tokens = 500;
 };
 
 struct row {
@@ -123,6 +123,7 @@ class live_run {
     c.imbalance_trigger = s_.trigger;
     c.shares_interval_ms = shares_ ? s_.shares_interval_ms : 0;
     c.shares_window = s_.shares_window;
+    c.early_imbalance = s_.early;
     c.shares_tokens = s_.shares_tokens;
     c.heartbeat_timeout_ms = 20'000;
     c.record_stats = folder_ + "/" + name_ + ".jsonl.gz";
@@ -237,6 +238,7 @@ int main(int argc, char** argv) {
   app.add_option("--shares-window", s.shares_window, "least steps that shares are solved for");
   app.add_option("--shares-tokens", s.shares_tokens, "of an expert in them");
   app.add_option("--trigger", s.trigger, "imbalance below which nothing is planned");
+  app.add_option("--early", s.early, "imbalance that shares leave, for an early plan");
   app.add_flag("--verbose", verbose, "print every interval, and the logs");
   CLI11_PARSE(app, argc, argv);
   if (!verbose) log::set_level(log::level::warn);

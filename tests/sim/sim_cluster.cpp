@@ -35,6 +35,7 @@ void world::make_config() {
   c.shares_window = static_cast<std::uint32_t>(roll.between(1, 40));
   c.shares_tokens = roll.chance(0.5) ? 0 : 200;
   c.shares_gain = roll.chance(0.5) ? 0.0 : 0.02;
+  c.early_imbalance = roll.chance(0.5) ? 1.01 : 0;
   c.measured_speeds = roll.chance(0.3);
   c.record_stats = std::string(roll.chance(0.3) ? "recorded" : "");
   c.record_interval_steps = static_cast<std::uint32_t>(roll.between(0, 20));
