@@ -92,6 +92,8 @@ verdict weigh(const cluster_state& s, const model_plan& m) {
   if (m.copies != 0 && m.imbalance_staying < m.imbalance_before)
     text += fmt::format(", {:.3f} without", m.imbalance_staying);
   if (m.layers_left != 0) text += fmt::format("; {} layers left as they are", m.layers_left);
+  if (m.copies == 0 && s.config.shares_interval_ms != 0)
+    return {false, text + "; rebalance skipped: nothing to copy, and shares follow by themselves"};
   return {answer.pays, text + "; " + answer.text};
 }
 

@@ -77,7 +77,8 @@ std::uint64_t copies_on_busiest(const model_plan& m);  // the receiver that gets
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index);
 
 // ---- cluster_shares.cpp: shares of the replicas in use, many times a second
-policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m);
+// The newest loads: `scale` doubles the least steps and tokens so many times.
+policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m, unsigned scale = 0);
 void look_at_shares(context& c);  // asks the planner, where new loads have come and nothing runs
 void on_shares(context& c, const result<plan>& made);
 

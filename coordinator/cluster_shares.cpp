@@ -1,6 +1,9 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <numeric>
 
 #include "coordinator/cluster_parts.hpp"
 
@@ -23,12 +26,29 @@ bool due(const cluster_state& s, const model_record& m) {
          m.window.last_step() != m.shares_solved_for && has_choice(*m.current);
 }
 
+constexpr unsigned longest_scale = 6;
+
+// The imbalance that a perfect placement would seem to have in so many tokens, by chance alone: loads of ranks are
+// Poisson numbers, the busiest of R of them lies sqrt(2 ln R) deviations over the mean. Mean over layers.
+double chance_imbalance(const load_matrix& loads, std::size_t ranks) {
+  const double r = static_cast<double>(ranks);
+  double sum = 0;
+  for (const auto& layer : loads) {
+    const double tokens = std::accumulate(layer.begin(), layer.end(), 0.0);
+    if (tokens > 0) sum += std::sqrt(2 * std::log(r) * r / tokens);
+  }
+  return loads.empty() ? 0 : sum / static_cast<double>(loads.size());
+}
+
 void ask_for_shares(context& c, model_index index) {
   auto& m = c.s.models[index];
   m.shares_looked_ms = c.s.now_ms;
   m.shares_solved_for = m.window.last_step();
   auto asked = make_request(c.s, plan_kind::shares, {index}, c.s.members, c.s.members);
-  asked.tasks.front().problem.loads = latest_loads(c.s, m).tokens;
+  // Great changes show in a few tokens, small ones only in many: every second look is at the newest loads, every second
+  // one of the others at twice as many, and so on.
+  const auto scale = std::min(longest_scale, static_cast<unsigned>(std::countr_zero(++m.shares_looks)));
+  asked.tasks.front().problem.loads = latest_loads(c.s, m, scale).tokens;
   c.out.push_back(effect::request_plan{asked});
   c.s.shares_asked = std::move(asked);
 }
@@ -60,8 +80,9 @@ void begin_update(context& c, plan_request asked, plan made) {
 
 }  // namespace
 
-policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m) {
-  return m.window.recent(s.config.shares_window, s.config.shares_tokens);
+policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m, unsigned scale) {
+  const auto times = std::uint64_t{1} << scale;
+  return m.window.recent(s.config.shares_window * times, s.config.shares_tokens * static_cast<double>(times));
 }
 
 void look_at_shares(context& c) {
@@ -87,7 +108,8 @@ void on_shares(context& c, const result<plan>& made) {
   }
   const auto& update = made->models.front();
   m.shares_leave = update.imbalance_after;
-  if (update.imbalance_before - update.imbalance_after <= c.s.config.shares_gain) {
+  const double chance = chance_imbalance(asked.tasks.front().problem.loads, c.s.members.size());
+  if (update.imbalance_before - update.imbalance_after <= std::max(c.s.config.shares_gain, chance)) {
     ++m.share_skips;
     return;
   }

@@ -67,10 +67,12 @@ struct model_record {
   bool was_paying = false;      // what the last decision said
   std::uint64_t shares_looked_ms = 0;
   step_t shares_solved_for = 0;  // last step of the loads that were looked at
+  std::uint64_t shares_looks = 0;
   std::uint64_t share_updates = 0, share_skips = 0;
   double imbalance_shares = 0;  // predicted by the last update
-  double shares_leave = 0;      // imbalance that no shares can take away, at the last look; 0: not looked since the last decision
-  load_interval recorded;       // being put together
+  double shares_leave =
+      0;  // imbalance that no shares can take away, at the last look; 0: not looked since the last decision
+  load_interval recorded;  // being put together
   step_t recorded_to = 0;
 };
 

@@ -33,7 +33,7 @@ struct coordinator_config {
   bool auto_replace = true;                      // a lost rank is replaced from an idle seat
   std::uint32_t shares_interval_ms = 100;        // between looks at the shares of replicas; 0: they stay as planned
   std::uint32_t shares_window = 8;               // least steps whose loads shares are solved for
-  double shares_tokens = 500;                    // least tokens of an expert in them, on average: fewer are noise
+  double shares_tokens = 200;                    // least tokens of an expert in them, on average: fewer are noise
   double shares_gain = 0.005;                    // least fall of the mean PAR that is worth a table with new shares
   double early_imbalance = 1.05;                 // that shares leave: placements are planned before step_interval; 0: no
   bool measured_speeds = false;                  // plan with the ranks' measured speeds, not the ones they were given

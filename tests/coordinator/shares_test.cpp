@@ -253,7 +253,8 @@ TEST(EarlyPlans, AreMadeForTheLatestLoadsWhereNoSharesHelp) {
   for (std::uint32_t i = 0; i < 3; ++i) b.answer(seat_id{i});  // the update that helps as far as it can
   ASSERT_TRUE(b.state.running);
   ASSERT_EQ(b.state.running->what.kind, operation_kind::rebalance);
-  const auto& planned_for = b.state.running->asked ? b.state.running->asked->tasks[0].problem : policies::placement_problem{};
+  const auto& planned_for =
+      b.state.running->asked ? b.state.running->asked->tasks[0].problem : policies::placement_problem{};
   EXPECT_EQ(planned_for.loads, [&] {
     auto three = hot;
     for (auto& layer : three)

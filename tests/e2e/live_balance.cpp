@@ -30,10 +30,10 @@ struct settings_of_run {
   std::string loads = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz";
   std::string policy = "economy";
   std::uint32_t ranks = 8, layers = 4, redundant = 32, slots = 40, spare_pages = 16;
-  std::uint32_t intervals = 22, interval_steps = 384, load_interval_steps = 4;
-  std::uint32_t concurrency = 32, tokens = 16, steps = 16;
+  std::uint32_t intervals = 22, interval_steps = 256, load_interval_steps = 4;
+  std::uint32_t concurrency = 32, tokens = 16, steps = 16, intermediate = 64;
   std::uint32_t shares_interval_ms = 100, shares_window = 8;
-  double trigger = 1.0, early = 1.05, shares_tokens = 500;
+  double trigger = 1.0, early = 1.05, shares_tokens = 200;
 };
 
 struct row {
@@ -57,7 +57,7 @@ gpu::moe_shape shape_of(const settings_of_run& s) {
   shape.experts = 256;
   shape.top_k = 8;
   shape.hidden = 64;
-  shape.intermediate = 16;
+  shape.intermediate = s.intermediate;
   shape.groups = 8;
   shape.top_groups = 4;
   shape.score = gpu::scoring::sigmoid;
@@ -233,6 +233,7 @@ int main(int argc, char** argv) {
   app.add_option("--intervals", s.intervals, "of the recording, from its start to its end");
   app.add_option("--interval-steps", s.interval_steps, "steps of one");
   app.add_option("--tokens", s.tokens, "of a request");
+  app.add_option("--intermediate", s.intermediate, "size of an expert: what part of a step experts take");
   app.add_option("--concurrency", s.concurrency, "requests at once");
   app.add_option("--shares-interval", s.shares_interval_ms, "ms between looks at the shares");
   app.add_option("--shares-window", s.shares_window, "least steps that shares are solved for");
