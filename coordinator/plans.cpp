@@ -47,35 +47,6 @@ double mean_imbalance(const placement& p, const plan_task& task) {
   return policies::imbalance(p, task.problem.loads, named).mean;
 }
 
-placement interim_shares(placement p, const policies::placement_problem& problem) {
-  for (std::size_t l = 0; l < p.layers.size(); ++l) {
-    std::map<seat_id, double> load, speed;
-    for (const auto& s : problem.seats) speed[s.seat] = s.speed, load[s.seat] = 0;
-    for (std::size_t e = 0; e < p.layers[l].size(); ++e)
-      for (const auto& r : p.layers[l][e]) load[r.seat] += r.share * problem.loads[l][e];
-    for (int pass = 0; pass < 40; ++pass)
-      for (std::size_t e = 0; e < p.layers[l].size(); ++e) {
-        auto& rs = p.layers[l][e];
-        const double total = problem.loads[l][e];
-        if (rs.size() < 2 || total <= 0) continue;
-        for (auto& r : rs) load[r.seat] -= r.share * total;
-        std::vector<std::pair<double, double>> at;
-        for (auto& r : rs) at.push_back({load[r.seat] / speed[r.seat], speed[r.seat]});
-        std::ranges::sort(at);
-        double level = 0, sp = 0, ld = 0;
-        for (std::size_t i = 0; i < at.size(); ++i) {
-          sp += at[i].second, ld += at[i].first * at[i].second;
-          level = (total + ld) / sp;
-          if (i + 1 == at.size() || level <= at[i + 1].first) break;
-        }
-        double sum = 0;
-        for (auto& r : rs) sum += r.share = std::max(1e-9, (level * speed[r.seat] - load[r.seat]) / total);
-        for (auto& r : rs) r.share /= sum, load[r.seat] += r.share * total;
-      }
-  }
-  return p;
-}
-
 // What the policy makes of the problem, with shares solved for its loads.
 result<placement> target_of(const plan_request& request, const plan_task& task) {
   auto target = policies::place(request.policy, task.problem);
@@ -189,10 +160,6 @@ result<model_plan> plan_grow(const plan_request& request, const plan_task& task)
 }
 
 }  // namespace
-
-placement with_solved_shares(placement p, const policies::placement_problem& problem) {
-  return interim_shares(std::move(p), problem);
-}
 
 void even_shares(placement& p) {
   for (auto& layer : p.layers)
