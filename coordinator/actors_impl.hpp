@@ -50,10 +50,8 @@ struct coordinator_ports {
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =
-      65536;  // beyond it messages are dropped; every sender repeats what matters
-  // Intervals on their way to the recorder; beyond the bound they are dropped, counted, and said once.
-  std::atomic<std::size_t> recording{0};
-  static constexpr std::size_t max_recording = 64;
+      65536;                              // beyond it messages are dropped; every sender repeats what matters
+  std::atomic<std::size_t> recording{0};  // intervals on their way to the recorder, bounded by recording_gate
 };
 
 inline constexpr std::chrono::milliseconds tick_interval{20};
@@ -86,8 +84,8 @@ class coordinator_shell {
   coordinator_actor::pointer self_ = nullptr;
   std::shared_ptr<coordinator_ports> ports_;
   planner_actor planner_;
-  recorder_actor recorder_;       // none: nothing is recorded
-  std::uint64_t unrecorded_ = 0;  // dropped since the recorder last kept up
+  recorder_actor recorder_;  // none: nothing is recorded
+  recording_gate gate_;
   std::optional<cluster::cluster_state> state_;
   std::uint64_t last_id_ = 0;
   std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up

@@ -77,12 +77,10 @@ void coordinator_shell::perform(cluster::effect::record& e) {
 
 void coordinator_shell::perform(cluster::effect::record_loads& e) {
   if (!recorder_) return;
-  if (ports_->recording.load(std::memory_order_relaxed) >= coordinator_ports::max_recording) {
-    if (unrecorded_++ == 0) log::warn("coordinator: loads come faster than they can be recorded; some are left out");
-    return;
-  }
-  if (unrecorded_ != 0) log::warn("coordinator: {} records were left out of the recording", unrecorded_);
-  unrecorded_ = 0;
+  std::string line;
+  const bool admitted = gate_.admits(ports_->recording.load(std::memory_order_relaxed), line);
+  if (!line.empty()) log::warn("coordinator: {}", line);
+  if (!admitted) return;
   ports_->recording.fetch_add(1, std::memory_order_relaxed);
   self_->send(recorder_, std::move(e.what));
 }

@@ -160,6 +160,17 @@ status load_recorder::append(const cluster::recorded_interval& what) {
   return written;
 }
 
+bool recording_gate::admits(std::size_t waiting, std::string& line) {
+  line.clear();
+  if (waiting >= most) {
+    if (left_out_++ == 0) line = "loads come faster than they can be recorded; some are left out of the recording";
+    return false;
+  }
+  if (left_out_ != 0) line = fmt::format("{} records were left out of the recording", left_out_);
+  left_out_ = 0;
+  return true;
+}
+
 status check_recording(const std::string& path) {
   errno = 0;
   std::FILE* file = std::fopen(path.c_str(), "ab");

@@ -38,6 +38,18 @@ class load_recorder {
   bool failed_ = false;
 };
 
+// What may wait for the recorder: at most `most` intervals. Beyond it they are left out, which is said once when it
+// begins and once, with their number, when the recorder keeps up again.
+class recording_gate {
+ public:
+  static constexpr std::size_t most = 64;
+  // Whether one more may wait beside `waiting`; `line`: for the log, empty if there is nothing to say.
+  bool admits(std::size_t waiting, std::string& line);
+
+ private:
+  std::uint64_t left_out_ = 0;
+};
+
 // Whether a file can be made there. Errors: io, with path and reason.
 status check_recording(const std::string& path);
 

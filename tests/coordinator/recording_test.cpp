@@ -177,6 +177,23 @@ TEST(Recording, SaysOnceThatItCannotBeWritten) {
   EXPECT_FALSE(fs::exists(at.file()));
 }
 
+TEST(Recording, IsLeftOutAtItsBoundAndSaysSoTwice) {
+  recording_gate gate;
+  std::string line;
+  EXPECT_TRUE(gate.admits(recording_gate::most - 1, line));
+  EXPECT_EQ(line, "");
+  EXPECT_FALSE(gate.admits(recording_gate::most, line));
+  EXPECT_NE(line, "");
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_FALSE(gate.admits(recording_gate::most, line));
+    EXPECT_EQ(line, "");
+  }
+  EXPECT_TRUE(gate.admits(0, line));
+  EXPECT_EQ(line, "7 records were left out of the recording");
+  EXPECT_TRUE(gate.admits(0, line));
+  EXPECT_EQ(line, "");
+}
+
 TEST(Start, IsPlannedFromRecordedLoads) {
   const folder at;
   {
