@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "messages/log.hpp"
 
@@ -260,7 +261,8 @@ void forward_loop::report_loads() {
   flush_counts();
   for (model_index m = 0; m < loads_.size(); ++m) {
     if (!loaded_[m]) continue;
-    listener_.on_loads(m, first_unreported_, last, loads_[m]);
+    const auto expert_ns = std::exchange(counts_[m].expert_ns, 0);
+    listener_.on_loads(m, first_unreported_, last, loads_[m], static_cast<double>(expert_ns) / 1e6);
     for (auto& layer : loads_[m]) std::ranges::fill(layer, 0.0);
     loaded_[m] = false;
   }

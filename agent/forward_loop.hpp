@@ -51,7 +51,8 @@ struct loop_listener {
   std::function<void(rank_event_body)> on_event;                 // noticed, fetched (dense), comm_failed
   std::function<void(session_output)> on_output;
   std::function<void(std::uint64_t, std::vector<session>)> on_exported;  // answer to export_sessions
-  std::function<void(model_index, step_t first, step_t last, load_matrix)> on_loads;
+  // tokens [layer][expert] of these steps, and the time spent in the experts
+  std::function<void(model_index, step_t first, step_t last, load_matrix, double expert_ms)> on_loads;
   std::function<void(discarded_things)> on_discarded;  // to be destroyed elsewhere
 };
 

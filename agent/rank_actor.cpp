@@ -209,8 +209,9 @@ loop_listener listener_for(const rank_actor& rank, front_end& clients) {
   l.on_exported = [rank](std::uint64_t sequence, std::vector<session> sessions) {
     caf::anon_send(rank, exported_note{sequence, std::make_shared<std::vector<session>>(std::move(sessions))});
   };
-  l.on_loads = [rank](model_index model, step_t first, step_t last, load_matrix tokens) {
-    caf::anon_send(rank, loads_note{std::make_shared<load_summary>(load_summary{{}, 0, model, first, last, std::move(tokens)})});
+  l.on_loads = [rank](model_index model, step_t first, step_t last, load_matrix tokens, double expert_ms) {
+    caf::anon_send(rank, loads_note{std::make_shared<load_summary>(
+                             load_summary{{}, 0, model, first, last, std::move(tokens), expert_ms})});
   };
   l.on_discarded = [rank](discarded_things gone) {
     caf::anon_send(rank, discard_note{std::make_shared<discarded_things>(std::move(gone))});

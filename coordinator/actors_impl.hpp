@@ -11,12 +11,14 @@
 
 #include "coordinator/cluster_machine.hpp"
 #include "coordinator/journal.hpp"
+#include "coordinator/load_recorder.hpp"
 #include "messages/messages.hpp"
 
 namespace ballast {
 
 using input_ptr = std::shared_ptr<const cluster::input_body>;
 using plan_request_ptr = std::shared_ptr<const cluster::plan_request>;
+using recorded_ptr = std::shared_ptr<const cluster::recorded_interval>;
 using planned_ptr = std::shared_ptr<const cluster::input::planned>;
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
@@ -25,6 +27,12 @@ using stop_atom = caf::atom_constant<caf::atom("stop")>;
 using planner_actor = caf::typed_actor<
     // Works the plan out; blocks this (detached) actor meanwhile.
     caf::replies_to<plan_request_ptr>::with<planned_ptr>, caf::reacts_to<stop_atom>>;
+
+using recorder_actor = caf::typed_actor<
+    // Writes it; blocks this (detached) actor meanwhile.
+    caf::reacts_to<recorded_ptr>,
+    // Closes the files, after all that came before.
+    caf::reacts_to<stop_atom>>;
 
 using coordinator_actor = caf::typed_actor<
     // A message from the network.
@@ -42,7 +50,8 @@ struct coordinator_ports {
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =
-      65536;  // beyond it messages are dropped; every sender repeats what matters
+      65536;                              // beyond it messages are dropped; every sender repeats what matters
+  std::atomic<std::size_t> recording{0};  // intervals on their way to the recorder, bounded by recording_gate
 };
 
 inline constexpr std::chrono::milliseconds tick_interval{20};
@@ -51,12 +60,15 @@ struct planner_state {};
 using planning_function = result<cluster::plan> (*)(const cluster::plan_request&);
 planner_actor::behavior_type planner(planner_actor::pointer self, planning_function make);
 
+recorder_actor::behavior_type recorder(recorder_actor::stateful_pointer<std::optional<load_recorder>> self,
+                                       recorder_options options, std::shared_ptr<coordinator_ports> ports);
+
 // Thin shell: one handler each, the decisions are cluster::step()'s.
 class coordinator_shell {
  public:
   coordinator_shell() = default;
   void begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports,
-             planner_actor planner);
+             planner_actor planner, recorder_actor recorder, std::optional<cluster::recorded_start> start);
   void take(const cluster::input_body& what);
   void tick();
   void stop();
@@ -66,11 +78,14 @@ class coordinator_shell {
   void perform(cluster::effect::request_plan& e);
   void perform(cluster::effect::publish& e);
   void perform(cluster::effect::record& e);
+  void perform(cluster::effect::record_loads& e);
   void perform(cluster::effect::log_line& e);
 
   coordinator_actor::pointer self_ = nullptr;
   std::shared_ptr<coordinator_ports> ports_;
   planner_actor planner_;
+  recorder_actor recorder_;  // none: nothing is recorded
+  recording_gate gate_;
   std::optional<cluster::cluster_state> state_;
   std::uint64_t last_id_ = 0;
   std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up
@@ -78,10 +93,12 @@ class coordinator_shell {
 };
 
 coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
-                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports);
+                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports,
+                                             std::optional<cluster::recorded_start> start);
 
 }  // namespace ballast
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::input_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::plan_request_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::planned_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::recorded_ptr)

@@ -93,11 +93,28 @@ status check_waves(const plan_task& task, const model_plan& m) {
   return {};
 }
 
+// Many times a second: the replicas are compared as they lie, which says all but the shares.
+status check_shares(const plan_task& task, const model_plan& m) {
+  const auto same = [](const replica& a, const replica& b) { return a.seat == b.seat && a.slot == b.slot; };
+  const auto& p = task.problem;
+  const auto& wave = m.waves.size() == 1 ? m.waves.front() : policies::wave{};
+  if (!m.staged.empty() || !m.dropped.empty() || !wave.adds.empty() || !wave.drops.empty())
+    return fail(errc::invalid_argument, "new shares that move experts");
+  if (auto s = policies::validate(wave.after, p.layers, p.experts, p.seats, false); !s) return s;
+  for (std::size_t l = 0; l < p.layers; ++l)
+    for (std::size_t e = 0; e < p.experts; ++e)
+      if (!std::ranges::equal(wave.after.layers[l][e], p.current->layers[l][e], same))
+        return fail(errc::invalid_argument,
+                    fmt::format("new shares of layer {} expert {}, which the table in use places elsewhere", l, e));
+  return {};
+}
+
 status check_model(const plan_request& request, const plan_task& task, const model_plan& m) {
   const auto& p = task.problem;
   const version_t base = p.current ? p.current->version : 0;
   if (m.base != base)
     return fail(errc::conflict, fmt::format("the plan starts from version {}, in use is {}", m.base, base));
+  if (request.kind == plan_kind::shares) return check_shares(task, m);
   if (auto s = policies::validate(m.target, p.layers, p.experts, p.seats); !s) return s;
   if (auto s = policies::validate(m.table, p.layers, p.experts, task.everyone, false); !s) return s;
   if (request.kind == plan_kind::start) return check_adds(m.staged, {}, nullptr, named_by(m.table));

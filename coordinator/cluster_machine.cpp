@@ -50,6 +50,7 @@ void handle(context& c, const input::planned& p) {
     c.s.previews.erase(asked);
     return on_preview(c, request, p.outcome);
   }
+  if (c.s.shares_asked && c.s.shares_asked->id == p.id) return on_shares(c, p.outcome);
   if (c.s.running && c.op().asked && c.op().asked->id == p.id && !c.op().program.empty() &&
       c.op().program.front() == phase::planning)
     on_plan(c, p.outcome);
@@ -69,6 +70,7 @@ effects step(cluster_state& state, const input_body& what) {
   std::visit([&](const auto& e) { handle(c, e); }, what);
   begin_next(c);
   look_at_balance(c);
+  look_at_shares(c);
   return out;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -14,6 +15,13 @@
 #include "messages/messages.hpp"
 
 namespace ballast::cluster {
+
+// One record of `record_stats`.
+struct recorded_interval {
+  load_interval loads;
+  model_description model;
+  std::uint32_t nodes = 0, redundant = 0;
+};
 
 namespace input {
 struct message {
@@ -48,12 +56,16 @@ struct publish {
 struct record {
   journal_record what;
 };
+struct record_loads {
+  std::shared_ptr<const recorded_interval> what;
+};
 struct log_line {
   bool warning = false;
   std::string text;
 };
 }  // namespace effect
-using effect_body = std::variant<effect::send, effect::request_plan, effect::publish, effect::record, effect::log_line>;
+using effect_body = std::variant<effect::send, effect::request_plan, effect::publish, effect::record,
+                                 effect::record_loads, effect::log_line>;
 using effects = std::vector<effect_body>;
 
 // Total: any message in any state is taken, refused or ignored; none is fatal.

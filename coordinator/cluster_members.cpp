@@ -7,6 +7,21 @@
 namespace ballast::cluster {
 namespace {
 
+// Recorded loads that the first placement is to be planned from have to be of a model that is served.
+status check_start(const cluster_state& s, const hello& h) {
+  if (!s.start) return {};
+  const auto layers = s.start->recorded.loads.size(), experts = s.start->recorded.loads.front().size();
+  std::string shapes;
+  for (const auto& m : h.models) {
+    if (m.layers == layers && m.experts == experts) return {};
+    shapes += fmt::format("{}{} has {} layers of {}", shapes.empty() ? "" : ", ", m.name, m.layers, m.experts);
+  }
+  return fail(errc::conflict,
+              fmt::format("read_stats = {}: {} layers of {} experts, but {}; record this model, or leave "
+                          "read_stats out to start evenly",
+                          s.start->source, layers, experts, shapes));
+}
+
 status check_models(const cluster_state& s, const hello& h) {
   if (h.models.empty() || h.models.size() > max_models)
     return fail(errc::invalid_argument, fmt::format("agent {} offers {} models; between 1 and {} can be served",
@@ -17,7 +32,7 @@ status check_models(const cluster_state& s, const hello& h) {
       return fail(errc::invalid_argument,
                   fmt::format("model {} of agent {} has an impossible shape: {} layers of {} experts", m.name, h.agent,
                               m.layers, m.experts));
-  if (s.models.empty()) return {};
+  if (s.models.empty()) return check_start(s, h);
   if (s.models.size() != h.models.size())
     return fail(errc::conflict, fmt::format("agent {} offers {} models, the deployment serves {}", h.agent,
                                             h.models.size(), s.models.size()));
@@ -186,6 +201,7 @@ void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
     }
     r->heard_ms = c.s.now_ms;
     r->beat = beat;
+    measure_beat(c.s, beat);
     if (contains(c.s.members, beat.seat)) c.s.newest_step = std::max(c.s.newest_step, beat.step);
   }
 }

@@ -209,6 +209,7 @@ void enter_phase(context& c) {
     if (!complete(c)) return;
   }
   refresh_report(c.s);
+  if (c.op().what.kind == operation_kind::shares) return;  // too many to be news
   keep(c, c.op().report);
   tell(c, "operation",
        fmt::format("operation {} ({}): {}", c.op().what.id, to_string(c.op().what.kind), c.op().report.phase),

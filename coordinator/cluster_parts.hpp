@@ -71,8 +71,26 @@ struct verdict {
   std::string explanation;
 };
 verdict weigh(const cluster_state& s, const model_plan& m);
+policies::benefit_question question_of(const cluster_state& s, const model_record& m);  // without a plan's figures
+double observed_imbalance(const cluster_state& s, const model_record& m, model_index index);
 std::uint64_t copies_on_busiest(const model_plan& m);  // the receiver that gets most
 policies::imbalance_report imbalance_of(const cluster_state& s, const model_record& m, model_index index);
+
+// ---- cluster_shares.cpp: shares of the replicas in use, many times a second
+// The newest loads: `scale` doubles the least steps and tokens so many times.
+policies::load_window::bucket latest_loads(const cluster_state& s, const model_record& m, unsigned scale = 0);
+void look_at_shares(context& c);  // asks the planner, where new loads have come and nothing runs
+void on_shares(context& c, const result<plan>& made);
+
+// ---- cluster_speeds.cpp: what the ranks and the copies were measured to take
+void measure_pace(cluster_state& s, const load_summary& l);
+void measure_beat(cluster_state& s, const seat_beat& beat);
+void measure_moves(cluster_state& s, const operation& op);  // that is over
+void begin_moving(cluster_state& s);
+double speed_of(const cluster_state& s, const seat_record& r);
+
+// ---- cluster_recording.cpp: `record_stats`
+void record_loads(context& c, model_index model);
 
 // ---- cluster_queue.cpp: the arbiter
 void keep(context& c, const operation_status& report);  // a journal record: of every phase, and of every end
@@ -112,6 +130,7 @@ const policies::wave* wave_of(const operation& op);
 // ---- cluster_planning.cpp: problems out, plans in
 void ask_for_plan(context& c);
 void on_plan(context& c, result<plan> made);
+void plan_for_latest(const cluster_state& s, plan_request& asked);  // the window as it was becomes history
 plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,
                           const std::vector<seat_id>& onto, const std::vector<seat_id>& everyone);
 

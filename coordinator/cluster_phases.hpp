@@ -114,6 +114,7 @@ using enum phase;
 inline constexpr std::array start{cleaning, planning, preparing, staging, opening, connecting, resuming};
 inline constexpr std::array rebalance{cleaning,        planning,        holding,  wave_staging,
                                       wave_publishing, wave_reclaiming, unholding};
+inline constexpr std::array shares{wave_publishing};
 inline constexpr std::array grow{cleaning,  planning,  preparing, staging,      opening,         connecting,
                                  switching, probation, closing,   wave_staging, wave_publishing, wave_reclaiming};
 inline constexpr std::array shrink{cleaning, planning,   draining,  wave_staging, wave_publishing, wave_reclaiming,

@@ -59,6 +59,10 @@ void note_figures(context& c) {
   }
 }
 
+bool same_shape(const load_matrix& loads, const policies::placement_problem& p) {
+  return loads.size() == p.layers && !loads.empty() && loads.front().size() == p.experts;
+}
+
 }  // namespace
 
 plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,
@@ -68,6 +72,7 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
   out.kind = kind;
   out.policy = s.config.policy;
   out.limits.adds_per_seat = s.config.adds_per_seat;
+  out.solve_shares = s.config.shares_interval_ms != 0;
   for (const auto m : models) {
     const auto& record = s.models[m];
     plan_task task;
@@ -78,12 +83,29 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
     task.problem.redundant = s.config.num_redundant_experts;
     task.problem.seats = infos_of(s, onto, m);
     task.problem.loads = record.window.totals();
+    if (kind != plan_kind::shares && kind != plan_kind::repair)
+      task.problem.history = {record.window.intervals(), record.window.parts()};
+    if (kind == plan_kind::start && record.window.steps() == 0 && s.start &&
+        same_shape(s.start->recorded.loads, task.problem)) {
+      task.problem.loads = s.start->recorded.loads;
+      task.problem.history = s.start->recorded.history;
+    }
+    task.problem.shares_follow = out.solve_shares;
     task.problem.target_imbalance = s.config.target_imbalance;
     if (kind != plan_kind::start) task.problem.current = record.current;
     task.everyone = infos_of(s, everyone, m);
     out.tasks.push_back(std::move(task));
   }
   return out;
+}
+
+void plan_for_latest(const cluster_state& s, plan_request& asked) {
+  for (auto& task : asked.tasks) {
+    auto& p = task.problem;
+    p.history.intervals.push_back(std::move(p.loads));
+    p.history.parts.clear();
+    p.loads = latest_loads(s, s.models[p.model]).tokens;
+  }
 }
 
 void ask_for_plan(context& c) {
@@ -95,6 +117,9 @@ void ask_for_plan(context& c) {
   auto asked = make_request(c.s, kind, op.what.kind == operation_kind::rebalance ? op.what.models : all_models(c.s),
                             onto, everyone);
   asked.operation = op.what.id;
+  if (op.what.for_latest) plan_for_latest(c.s, asked);
+  if (op.what.kind == operation_kind::rebalance && !op.what.forced)
+    asked.benefit = question_of(c.s, c.s.models[asked.tasks.front().problem.model]);
   asked.joiners = op.joiners;
   asked.join_first = op.what.join_first;
   c.out.push_back(effect::request_plan{asked});
@@ -110,7 +135,7 @@ void on_plan(context& c, result<plan> made) {
     return undo(c, why);
   }
   op.made = std::move(*made);
-  op.moving_since_ms = c.s.now_ms;
+  begin_moving(c.s);
   note_figures(c);
   if (op.what.kind == operation_kind::rebalance && !keep_what_pays(c)) return follow(c, {});
   if (op.what.kind == operation_kind::replace)

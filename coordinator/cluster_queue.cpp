@@ -17,16 +17,6 @@ void remember(context& c, const operation_status& report) {
            report.outcome != "done");
 }
 
-// What a copy costs, waves and all: a running mean over rebalances.
-void measure_pages(cluster_state& s, const operation& op) {
-  std::uint64_t copies = 0;
-  if (op.made)
-    for (const auto& m : op.made->models) copies += copies_on_busiest(m);
-  if (copies == 0) return;
-  const double seconds = static_cast<double>(s.now_ms - op.moving_since_ms) / 1000 / static_cast<double>(copies);
-  s.page_seconds = s.page_seconds == 0 ? seconds : 0.7 * s.page_seconds + 0.3 * seconds;
-}
-
 void begin_scale(context& c) {
   auto& op = c.op();
   auto target = choose_seats(c.s, op.what);
@@ -146,7 +136,8 @@ void finish(context& c, std::string outcome, std::string reason) {
   auto& op = c.op();
   if (outcome != "done" && op.what.kind == operation_kind::scale)
     c.s.rest_until_ms = c.s.now_ms + 10 * std::uint64_t{c.s.config.command_retry_ms};
-  if (outcome == "done" && op.what.kind == operation_kind::rebalance) measure_pages(c.s, op);
+  if (outcome == "done" && op.what.kind == operation_kind::rebalance) measure_moves(c.s, op);
+  if (op.what.kind == operation_kind::shares) return c.s.running.reset();
   operation_status report = op.report;
   report.outcome = std::move(outcome);
   report.reason = std::move(reason);

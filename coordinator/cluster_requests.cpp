@@ -120,7 +120,8 @@ void on_request(context& c, const std::string& peer, std::uint64_t id, const reb
 }
 
 void on_request(context& c, const std::string& peer, std::uint64_t id, const abort_request& r) {
-  if (c.s.running && c.op().what.id == r.operation) return abort_running(c, peer, id);
+  const bool listed = c.s.running && c.op().what.kind != operation_kind::shares;
+  if (listed && c.op().what.id == r.operation) return abort_running(c, peer, id);
   const auto waiting = std::ranges::find(c.s.queue, r.operation, &order::id);
   if (waiting != c.s.queue.end()) {
     const order o = *waiting;

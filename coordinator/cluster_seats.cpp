@@ -28,6 +28,8 @@ const char* to_string(operation_kind k) noexcept {
       return "scale";
     case operation_kind::replace:
       return "replace";
+    case operation_kind::shares:
+      return "shares";
   }
   return "scale";
 }
@@ -87,7 +89,7 @@ void set_members(cluster_state& s, std::vector<seat_id> members) {
 
 policies::seat_info info_of(const cluster_state& s, seat_id seat, model_index model) {
   const auto& r = s.seats[index_of(seat)];
-  return {seat, r.node, r.offer.speed, r.offer.capacity.models[model]};
+  return {seat, r.node, speed_of(s, r), r.offer.capacity.models[model]};
 }
 
 std::vector<policies::seat_info> infos_of(const cluster_state& s, const std::vector<seat_id>& seats,

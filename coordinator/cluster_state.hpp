@@ -14,6 +14,7 @@
 #include "coordinator/service.hpp"
 #include "messages/messages.hpp"
 #include "policies/load_window.hpp"
+#include "policies/start_plan.hpp"
 
 namespace ballast::cluster {
 
@@ -30,8 +31,10 @@ struct seat_record {
   seat_state state = seat_state::lost;
   rank_offer offer;
   std::uint64_t heard_ms = 0;
-  std::uint64_t last_sequence = 0;  // of the commands to this incarnation
-  seat_beat beat;                   // newest
+  std::uint64_t last_sequence = 0;     // of the commands to this incarnation
+  std::map<model_index, double> pace;  // tokens its experts take in a ms, damped
+  double speed = 0;                    // relative to the others' pace, as used in plans; 0: not measured yet
+  seat_beat beat;                      // newest
 };
 
 struct agent_record {
@@ -39,6 +42,15 @@ struct agent_record {
   std::uint64_t process = 0;
   std::deque<std::uint64_t> former;        // processes that this name had before, newest last; at most 32
   std::map<std::uint32_t, seat_id> seats;  // by local rank
+};
+
+// Loads of some steps as they are recorded.
+struct load_interval {
+  model_index model = 0;
+  step_t first = 0, last = 0;
+  load_matrix tokens;
+  std::map<seat_id, std::vector<double>> received;  // by seat: tokens of each layer
+  std::map<seat_id, double> step_ms;
 };
 
 struct model_record {
@@ -52,6 +64,22 @@ struct model_record {
   policies::load_window window;
   step_t decided_at = 0;        // step of the last rebalance decision
   double imbalance_before = 0;  // mean, just before the last placement change
+  bool was_paying = false;      // what the last decision said
+  std::uint64_t shares_looked_ms = 0;
+  step_t shares_solved_for = 0;  // last step of the loads that were looked at
+  std::uint64_t shares_looks = 0;
+  std::uint64_t share_updates = 0, share_skips = 0;
+  double imbalance_shares = 0;  // predicted by the last update
+  double shares_leave =
+      0;  // imbalance that no shares can take away, at the last look; 0: not looked since the last decision
+  load_interval recorded;  // being put together
+  step_t recorded_to = 0;
+};
+
+// Loads that the first placement is planned from: `read_stats`.
+struct recorded_start {
+  std::string source;
+  policies::recorded_loads recorded;  // of at least one record
 };
 
 // Slots of a seat that may hold a page although no table in use names them; emptied before anything else goes there.
@@ -72,7 +100,10 @@ struct round {
   std::uint64_t deadline_ms = 0;
 };
 
-enum class operation_kind : std::uint8_t { rebalance, scale, replace };
+// shares: new shares for the replicas in use. Goes through the same rounds as all others, but many times a second and
+// by itself: it is in no list of operations and has no number of its own.
+enum class operation_kind : std::uint8_t { rebalance, scale, replace, shares };
+inline constexpr operation_id share_operation = ~operation_id{0};
 const char* to_string(operation_kind k) noexcept;
 
 // An operation that waits for its turn.
@@ -84,6 +115,7 @@ struct order {
   std::uint32_t ranks = 0;
   bool join_first = false;
   bool forced = false;          // rebalance: also when it does not pay
+  bool for_latest = false;      // rebalance: planned for the latest loads, not for the whole window
   std::uint64_t budget_ms = 0;  // from its beginning
   std::string reason;
 };
@@ -113,6 +145,8 @@ struct operation {
   bool settling = false;                             // the round waits for `unsettled`
   std::uint64_t deadline_ms = 0;
   std::uint64_t began_ms = 0, moving_since_ms = 0;
+  double quiet_step_ms = 0, moving_step_ms = 0;  // before anything moved; summed over the beats since
+  std::uint32_t moving_beats = 0;
   operation_status report;
 };
 
@@ -120,7 +154,8 @@ struct preview_request {
   std::string peer;
   std::uint64_t id = 0;
   plan_request asked;
-  bool decision = false;  // of the trigger, not of an operator
+  bool decision = false;    // of the trigger, not of an operator
+  bool for_latest = false;  // as in the order that comes of it
 };
 
 struct cluster_state {
@@ -150,6 +185,11 @@ struct cluster_state {
   std::uint64_t rest_until_ms = 0;  // no automatic scale before, after one that failed
   std::string complaint;            // why the cluster does not start by itself, logged once
   double page_seconds = 0;          // of a copy on the busiest receiver, measured over finished operations; 0: none yet
+  double copy_slowdown = 0;         // how much longer steps took meanwhile: 0.1 = 10 %
+  std::optional<double> expert_part;  // of the busiest rank's step that is spent in experts, damped
+  std::optional<plan_request> shares_asked;
+  std::size_t shares_turn = 0;
+  std::optional<recorded_start> start;
 
   static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64,
                                max_requests = 256, max_previews = 16, max_former = 32;

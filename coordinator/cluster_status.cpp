@@ -30,7 +30,11 @@ model_status status_of(const cluster_state& s, model_index index) {
           now.min,
           m.imbalance_before,
           m.window.steps(),
-          m.description.hidden};
+          m.description.hidden,
+          observed_imbalance(s, m, index),
+          m.imbalance_shares,
+          m.share_updates,
+          m.share_skips};
 }
 
 }  // namespace
@@ -78,7 +82,7 @@ void refresh_report(cluster_state& s) {
 
 operation_list operations_of(const cluster_state& s) {
   operation_list out;
-  if (s.running) {
+  if (s.running && s.running->what.kind != operation_kind::shares) {
     auto copy = s.running->report;
     copy.seconds = static_cast<double>(s.now_ms - s.running->began_ms) / 1000.0;
     copy.awaited.clear();

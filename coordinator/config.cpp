@@ -45,6 +45,17 @@ coordinator_config read(const settings& s) {
   c.operation_deadline_ms = number(s, "operation_deadline_ms", c.operation_deadline_ms, 1, many);
   c.probation_steps = number(s, "probation_steps", c.probation_steps, 0, 1u << 20);
   c.auto_replace = s.get("auto_replace", c.auto_replace);
+  c.shares_interval_ms = number(s, "shares_interval_ms", c.shares_interval_ms, 0, many);
+  c.shares_window = number(s, "shares_window", c.shares_window, 1, many);
+  c.shares_tokens = s.get("shares_tokens", c.shares_tokens, 0.0, 1e12);
+  c.shares_gain = s.get("shares_gain", c.shares_gain, 0.0, 1e6);
+  c.early_imbalance = s.get("early_imbalance", c.early_imbalance, 0.0, 1e6);
+  c.measured_speeds = s.get("measured_speeds", c.measured_speeds);
+  c.record_stats = s.get("record_stats", c.record_stats);
+  c.record_interval_steps = number(s, "record_interval_steps", c.record_interval_steps, 0, many);
+  c.record_stats_mib = number(s, "record_stats_mib", c.record_stats_mib, 1, 1u << 20);
+  c.record_stats_files = number(s, "record_stats_files", c.record_stats_files, 1, 1000);
+  c.read_stats = s.get("read_stats", c.read_stats);
   return c;
 }
 

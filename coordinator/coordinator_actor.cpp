@@ -14,11 +14,14 @@ constexpr std::chrono::milliseconds most_time_in_a_tick = 5 * tick_interval;
 }  // namespace
 
 void coordinator_shell::begin(coordinator_actor::pointer self, coordinator_config config,
-                              std::shared_ptr<coordinator_ports> ports, planner_actor planner) {
+                              std::shared_ptr<coordinator_ports> ports, planner_actor planner,
+                              recorder_actor recorder, std::optional<cluster::recorded_start> start) {
   self_ = self;
   ports_ = std::move(ports);
   planner_ = std::move(planner);
+  recorder_ = std::move(recorder);
   state_.emplace(std::move(config));
+  state_->start = std::move(start);
   ticked_ = std::chrono::steady_clock::now();
 }
 
@@ -42,6 +45,8 @@ void coordinator_shell::tick() {
 void coordinator_shell::stop() {
   if (planner_) self_->send(planner_, stop_atom::value);
   planner_ = nullptr;
+  if (recorder_) self_->send(recorder_, stop_atom::value);
+  recorder_ = nullptr;
 }
 
 void coordinator_shell::perform(cluster::effect::send& e) {
@@ -70,13 +75,32 @@ void coordinator_shell::perform(cluster::effect::record& e) {
   if (auto kept = ports_->records->append(e.what); !kept) log::error("coordinator: journal: {}", kept.error().text);
 }
 
+void coordinator_shell::perform(cluster::effect::record_loads& e) {
+  if (!recorder_) return;
+  std::string line;
+  const bool admitted = gate_.admits(ports_->recording.load(std::memory_order_relaxed), line);
+  if (!line.empty()) log::warn("coordinator: {}", line);
+  if (!admitted) return;
+  ports_->recording.fetch_add(1, std::memory_order_relaxed);
+  self_->send(recorder_, std::move(e.what));
+}
+
 void coordinator_shell::perform(cluster::effect::log_line& e) {
   log::write(e.warning ? log::level::warn : log::level::info, e.text);
 }
 
 coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
-                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports) {
-  self->state.begin(self, std::move(config), ports, self->home_system().spawn<caf::detached>(planner, &cluster::make_plan));
+                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports,
+                                             std::optional<cluster::recorded_start> start) {
+  auto& system = self->home_system();
+  recorder_actor records;
+  if (!config.record_stats.empty())
+    records = system.spawn<caf::detached>(
+        recorder,
+        recorder_options{config.record_stats, std::uint64_t{config.record_stats_mib} << 20, config.record_stats_files},
+        ports);
+  self->state.begin(self, std::move(config), ports, system.spawn<caf::detached>(planner, &cluster::make_plan),
+                    std::move(records), std::move(start));
   self->delayed_send(self, tick_interval, tick_atom::value);
   return {
       [self, ports](const input_ptr& what) {

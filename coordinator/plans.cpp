@@ -47,8 +47,52 @@ double mean_imbalance(const placement& p, const plan_task& task) {
   return policies::imbalance(p, task.problem.loads, named).mean;
 }
 
-result<model_plan> plan_start(const plan_request& request, const plan_task& task) {
+// What the policy makes of the problem, with shares solved for its loads.
+result<placement> target_of(const plan_request& request, const plan_task& task) {
   auto target = policies::place(request.policy, task.problem);
+  if (target && request.solve_shares) return with_solved_shares(std::move(*target), task.problem);
+  return target;
+}
+
+// Copies that the busiest receiver of a layer gets.
+std::uint64_t copies_on_busiest(const layer_placement& from, const layer_placement& to) {
+  std::map<seat_id, std::uint64_t> copies;
+  std::uint64_t most = 0;
+  for (std::size_t e = 0; e < to.size(); ++e)
+    for (const auto& r : to[e])
+      if (std::ranges::find(from[e], r.seat, &replica::seat) == from[e].end()) most = std::max(most, ++copies[r.seat]);
+  return most;
+}
+
+bool stays_on(const layer_placement& layer, const std::vector<seat_info>& seats) {
+  for (const auto& replicas : layer)
+    for (const auto& r : replicas)
+      if (!find_seat(seats, r.seat)) return false;
+  return true;
+}
+
+// Layers whose gain does not pay for their copies keep their replicas; their shares are solved all the same.
+std::uint32_t leave_what_does_not_pay(const plan_request& request, const plan_task& task, placement& target) {
+  const auto& p = task.problem;
+  const auto& base = *p.current;
+  const placement stay = request.solve_shares ? with_solved_shares(base, p) : base;
+  const auto before = policies::imbalance(stay, p.loads, p.seats).layers;
+  const auto after = policies::imbalance(target, p.loads, p.seats).layers;
+  std::vector<policies::layer_change> changes;
+  for (std::size_t l = 0; l < before.size(); ++l)
+    changes.push_back({before[l], after[l], copies_on_busiest(base.layers[l], target.layers[l])});
+  const auto pays = policies::layers_that_pay(*request.benefit, changes);
+  std::uint32_t left = 0;
+  for (std::size_t l = 0; l < pays.size(); ++l) {
+    if (pays[l] || !stays_on(base.layers[l], p.seats)) continue;
+    target.layers[l] = stay.layers[l];
+    ++left;
+  }
+  return left;
+}
+
+result<model_plan> plan_start(const plan_request& request, const plan_task& task) {
+  auto target = target_of(request, task);
   if (!target) return fail(target.error());
   model_plan out;
   out.table = *target;
@@ -60,8 +104,9 @@ result<model_plan> plan_start(const plan_request& request, const plan_task& task
 }
 
 result<model_plan> plan_move(const plan_request& request, const plan_task& task) {
-  auto target = policies::place(request.policy, task.problem);
+  auto target = target_of(request, task);
   if (!target) return fail(target.error());
+  const auto left = request.benefit ? leave_what_does_not_pay(request, task, *target) : 0;
   auto waves = policies::plan_waves(*task.problem.current, *target, task.everyone, request.limits);
   if (!waves) return fail(waves.error());
   model_plan out;
@@ -69,6 +114,16 @@ result<model_plan> plan_move(const plan_request& request, const plan_task& task)
   out.target = std::move(*target);
   out.waves = std::move(waves->waves);
   out.copies = waves->copies;
+  out.layers_left = left;
+  return out;
+}
+
+// The table in use with other shares: a wave that adds and drops nothing.
+model_plan plan_shares(const plan_task& task) {
+  model_plan out;
+  out.table = *task.problem.current;
+  out.target = with_solved_shares(out.table, task.problem);
+  out.waves.push_back({{}, {}, out.target});
   return out;
 }
 
@@ -87,10 +142,11 @@ void add_joiners(const plan_request& request, const plan_task& task, model_plan&
       std::ranges::sort(replicas, {}, &replica::seat);
     }
   even_shares(out.table);
+  if (request.solve_shares) out.table = with_solved_shares(std::move(out.table), task.problem);
 }
 
 result<model_plan> plan_grow(const plan_request& request, const plan_task& task) {
-  auto target = policies::place(request.policy, task.problem);
+  auto target = target_of(request, task);
   if (!target) return fail(target.error());
   model_plan out;
   out.table = *task.problem.current;
@@ -130,6 +186,11 @@ result<plan> make_plan(const plan_request& request) {
         break;
       case plan_kind::repair:
         made = repair(task);
+        if (made && request.solve_shares)
+          made->target = made->table = with_solved_shares(std::move(made->table), task.problem);
+        break;
+      case plan_kind::shares:
+        made = plan_shares(task);
         break;
     }
     if (!made) return fail(made.error());
@@ -138,6 +199,9 @@ result<plan> make_plan(const plan_request& request) {
     if (request.kind != plan_kind::repair) {
       made->imbalance_before = task.problem.current ? mean_imbalance(*task.problem.current, task) : 0;
       made->imbalance_after = mean_imbalance(made->target, task);
+      made->imbalance_staying = made->imbalance_before;
+      if (request.solve_shares && request.kind == plan_kind::move)
+        made->imbalance_staying = mean_imbalance(with_solved_shares(*task.problem.current, task.problem), task);
     }
     if (made->copies == 0) made->copies = made->staged.size();
     out.models.push_back(std::move(*made));

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "messages/result.hpp"
 #include "messages/types.hpp"
+#include "policies/net_benefit.hpp"
 #include "policies/placement.hpp"
 #include "policies/waves.hpp"
 
@@ -18,6 +20,7 @@ enum class plan_kind {
   move,    // waves from `current` to a target on the problem's seats (rebalance, evacuation)
   grow,    // the joiners' part of the target is staged first; then a switch table; then waves
   repair,  // everything is halted: `current` without its lost seats, orphans placed again, no waves
+  shares,  // `current` with shares solved for the loads: one wave that moves nothing
 };
 
 struct plan_task {
@@ -34,6 +37,9 @@ struct plan_request {
   std::vector<seat_id> joiners;  // grow
   bool join_first = false;       // grow: switch first, with joiners that hold nothing
   policies::wave_limits limits;
+  bool solve_shares = false;  // of targets, and of tables that no replica has to be awaited for
+  // move: layers that do not pay by it keep their replicas. None: all layers move
+  std::optional<policies::benefit_question> benefit;
 };
 
 struct model_plan {
@@ -45,7 +51,9 @@ struct model_plan {
   std::vector<policies::drop> dropped;     // repair: slots of the base that `table` names no more
   std::vector<policies::wave> waves;       // from `table` to `target`
   double imbalance_before = 0, imbalance_after = 0;  // mean over layers, by the loads of the problem
+  double imbalance_staying = 0;                      // with no replica moved, but shares solved where they are
   std::uint64_t copies = 0;
+  std::uint32_t layers_left = 0;  // layers that the policy would have changed, but whose gain does not pay for it
 };
 
 struct plan {
@@ -59,6 +67,9 @@ result<plan> make_plan(const plan_request& request);
 // The plan keeps I1-I3 when carried out as it stands: every table legal, no add into a slot in use, no drop of a slot
 // that the next table names, every source holding what is read from it. Error: the first fault found.
 status check_plan(const plan_request& request, const plan& made);
+
+// The same replicas with shares that even the seats' loads out, for the problem's loads and seats.
+placement with_solved_shares(placement p, const policies::placement_problem& problem);
 
 // Replicas of each expert take even shares.
 void even_shares(placement& p);

@@ -4,6 +4,7 @@
 
 #include "coordinator/actors_impl.hpp"
 #include "coordinator/config.hpp"
+#include "coordinator/read_start.hpp"
 #include "messages/log.hpp"
 
 namespace ballast {
@@ -74,6 +75,14 @@ void coordinator_service::impl::stop() {
 result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context,
                                                                         coordinator_config config) {
   if (auto ok = check_config(config); !ok) return fail(ok.error());
+  if (!config.record_stats.empty())
+    if (auto ok = check_recording(config.record_stats); !ok) return fail(ok.error());
+  std::optional<cluster::recorded_start> recorded;
+  if (!config.read_stats.empty()) {
+    auto read = read_start(config.read_stats);
+    if (!read) return fail(read.error());
+    recorded = std::move(*read);
+  }
   auto made = std::make_unique<impl>();
   made->ports->records = std::make_unique<memory_journal>();
   made->system.emplace(made->settings);
@@ -81,7 +90,7 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
   auto* raw = made.get();
   made->ports->send = [raw](const std::string& peer, const envelope& m) { return raw->gateway->send(peer, m); };
   made->ports->publish = [raw](const envelope& m) { return raw->events->send({}, m); };
-  made->actor = made->system->spawn(coordinator, config, made->ports);
+  made->actor = made->system->spawn(coordinator, config, made->ports, std::move(recorded));
   if (auto ok = made->open_links(context, config); !ok) {
     made->stop();
     return fail(ok.error());

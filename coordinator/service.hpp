@@ -31,6 +31,17 @@ struct coordinator_config {
   std::uint32_t operation_deadline_ms = 60'000;
   std::uint32_t probation_steps = 8;
   bool auto_replace = true;                      // a lost rank is replaced from an idle seat
+  std::uint32_t shares_interval_ms = 100;        // between looks at the shares of replicas; 0: they stay as planned
+  std::uint32_t shares_window = 8;               // least steps whose loads shares are solved for
+  double shares_tokens = 200;                    // least tokens of an expert in them, on average: fewer are noise
+  double shares_gain = 0.005;                    // least fall of the mean PAR that is worth a table with new shares
+  double early_imbalance = 1.05;                 // that shares leave: placements are planned before step_interval; 0: no
+  bool measured_speeds = false;                  // plan with the ranks' measured speeds, not the ones they were given
+  std::string record_stats;                      // file that loads are recorded in; empty: none
+  std::uint32_t record_interval_steps = 0;       // steps in one record; 0: load_interval_steps
+  std::uint32_t record_stats_mib = 256;          // a file that has grown to it is put aside
+  std::uint32_t record_stats_files = 4;          // kept, with the one being written
+  std::string read_stats;                        // recorded loads that the first placement is planned from; empty: none
 };
 
 // Reads [coordinator] of a deployment's TOML file. Errors: one line naming key, file line and remedy.

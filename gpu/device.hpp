@@ -29,6 +29,7 @@ class routing_table {
 // Tokens this rank's experts received, per layer and slot. Owned by the caller, who reads and zeroes it between steps.
 struct slot_counts {
   std::vector<std::vector<std::uint64_t>> tokens;  // [layer][slot]
+  std::uint64_t expert_ns = 0;                     // spent in the experts; stays 0 where a backend does not measure it
 };
 
 struct device_limits {

@@ -122,7 +122,7 @@ template <class F> void fields(of<heartbeat>, F f) {
 template <class F> void fields(of<load_summary>, F f) {
   using t = load_summary;
   f("seat", &t::seat); f("incarnation", &t::incarnation); f("model", &t::model); f("first_step", &t::first_step);
-  f("last_step", &t::last_step); f("tokens", &t::tokens);
+  f("last_step", &t::last_step); f("tokens", &t::tokens); f("expert_ms", &t::expert_ms);
 }
 template <class F> void fields(of<seat_trouble>, F f) {
   using t = seat_trouble;
@@ -138,7 +138,9 @@ template <class F> void fields(of<model_status>, F f) {
   f("name", &t::name); f("version", &t::version); f("imbalance_mean", &t::imbalance_mean);
   f("imbalance_max", &t::imbalance_max); f("imbalance_min", &t::imbalance_min);
   f("imbalance_before", &t::imbalance_before); f("window_steps", &t::window_steps);
-  f("hidden", &t::hidden);
+  f("hidden", &t::hidden); f("imbalance_observed", &t::imbalance_observed);
+  f("imbalance_shares", &t::imbalance_shares); f("share_updates", &t::share_updates);
+  f("share_skips", &t::share_skips);
 }
 template <class F> void fields(of<seat_status>, F f) {
   using t = seat_status;

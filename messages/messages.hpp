@@ -85,6 +85,7 @@ struct load_summary {
   step_t first_step = 0;
   step_t last_step = 0;
   load_matrix tokens;  // [layer][logical expert]
+  double expert_ms = 0;  // that this seat spent in its experts meanwhile; 0: not measured
   bool operator==(const load_summary&) const = default;
 };
 // A rank saw its communicator fail (a peer gone, a collective timed out, a wrong expert named).
@@ -112,6 +113,9 @@ struct model_status {
   double imbalance_before = 0;  // mean, just before the last placement change; 0 if none yet
   std::uint64_t window_steps = 0;
   std::uint32_t hidden = 0;     // values of one token's hidden state: what a request needs to know
+  double imbalance_observed = 0;  // mean, of the tokens that the ranks really got lately; 0: none yet
+  double imbalance_shares = 0;    // what the last share update was to bring that to; 0: none yet
+  std::uint64_t share_updates = 0, share_skips = 0;  // tables with new shares; looks that found no gain worth one
   bool operator==(const model_status&) const = default;
 };
 struct seat_status {

@@ -39,4 +39,22 @@ benefit_answer net_benefit(const benefit_question& q) {
   return out;
 }
 
+std::vector<bool> layers_that_pay(const benefit_question& q, const std::vector<layer_change>& layers) {
+  double sum = 0;
+  for (const auto& l : layers) sum += l.before;
+  const double horizon_seconds = static_cast<double>(q.horizon_steps) * q.step_seconds;
+  const double page_cost =
+      horizon_seconds > 0 ? std::max(0.0, q.seconds_per_page) * std::max(0.0, q.slowdown) / horizon_seconds : 0;
+  const double margin = 1 + std::max(0.0, q.hysteresis);
+  std::vector<bool> out;
+  for (const auto& l : layers) {
+    const double fall = l.before - l.after;
+    const double gain = sum > 0 ? q.imbalance_share * fall / sum : 0;
+    const bool worth_it =
+        fall > 0 && fall >= q.least_gain * l.before && gain > static_cast<double>(l.pages) * page_cost * margin;
+    out.push_back(l.pages == 0 || worth_it);
+  }
+  return out;
+}
+
 }  // namespace ballast::policies

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace ballast::policies {
 
@@ -28,5 +29,17 @@ struct benefit_answer {
 // Step time goes with the peak, so balancing saves imbalance_share * (1 - after / before) of it, from when the copies
 // are made to the end of the horizon. Without measured times the cost is taken as 0 and only least_gain decides.
 benefit_answer net_benefit(const benefit_question& q);
+
+// What a plan does to one layer.
+struct layer_change {
+  double before = 1, after = 1;  // its imbalance
+  std::uint64_t pages = 0;       // copies on the receiver that gets most
+};
+
+// Which layers are worth their copies, each weighed like a plan of its own: the time it saves over the horizon against
+// the time that its copies slow the steps down. A step takes as long as its layers do, so a layer saves imbalance_share
+// * (before - after) / (sum of all before). A layer that falls by less than least_gain stays as it is; one without
+// copies always pays. The question's own imbalances and pages are not looked at.
+std::vector<bool> layers_that_pay(const benefit_question& q, const std::vector<layer_change>& layers);
 
 }  // namespace ballast::policies

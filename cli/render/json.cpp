@@ -59,6 +59,10 @@ document document_of(const model_status& m) {
           {"imbalance_max", m.imbalance_max},
           {"imbalance_min", m.imbalance_min},
           {"imbalance_before", m.imbalance_before},
+          {"imbalance_observed", m.imbalance_observed},
+          {"imbalance_shares", m.imbalance_shares},
+          {"share_updates", m.share_updates},
+          {"share_skips", m.share_skips},
           {"window_steps", m.window_steps},
           {"hidden", m.hidden}};
 }

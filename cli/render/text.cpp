@@ -70,10 +70,13 @@ std::string of(const cluster_status& all) {
                      fmt::format("{:.2f}", s.step_ms), s.front_end});
   }
   if (!seats_table.empty()) out += seats_table.text() + "\n";
-  table models({"model", "version", "imbalance mean", "max", "min", "before", "window steps"});
+  table models({"model", "version", "imbalance mean", "max", "min", "before", "observed", "by shares", "share updates",
+                "skipped", "window steps"});
   for (const auto& m : all.models) {
     models.row({m.name, fmt::to_string(m.version), ratio(m.imbalance_mean), ratio(m.imbalance_max),
-                ratio(m.imbalance_min), ratio(m.imbalance_before), fmt::to_string(m.window_steps)});
+                ratio(m.imbalance_min), ratio(m.imbalance_before), ratio(m.imbalance_observed),
+                ratio(m.imbalance_shares), fmt::to_string(m.share_updates), fmt::to_string(m.share_skips),
+                fmt::to_string(m.window_steps)});
   }
   if (!models.empty()) out += models.text() + "\n";
   return out + of(all.operations);

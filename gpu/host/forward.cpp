@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "gpu/host/forward_impl.hpp"
 
@@ -207,6 +208,7 @@ status forward::find_pages(step_view& v, std::uint32_t layer) {
 
 void forward::compute(step_view& v, std::uint32_t layer) {
   const std::size_t width = v.state.math.shape().hidden;
+  const auto began = std::chrono::steady_clock::now();
   for (std::uint32_t slot = 0; slot < jobs_.size(); ++slot) {
     const auto& jobs = jobs_[slot];
     if (jobs.empty()) continue;
@@ -223,6 +225,8 @@ void forward::compute(step_view& v, std::uint32_t layer) {
     }
     v.counts.tokens[layer][slot] += jobs.size();
   }
+  const auto spent = std::chrono::steady_clock::now() - began;
+  v.counts.expert_ns += static_cast<std::uint64_t>(std::chrono::nanoseconds(spent).count());
 }
 
 status forward::send_answers(step_view& v, std::uint32_t) {

@@ -29,7 +29,7 @@ struct forward_loop_test : testing::Test {
     };
     l.on_output = [this](session_output o) { outputs.put(std::move(o)); };
     l.on_exported = [](auto, auto) {};
-    l.on_loads = [](auto, auto, auto, auto) {};
+    l.on_loads = [](auto, auto, auto, auto, auto) {};
     l.on_discarded = [](auto) {};
     loop = std::make_unique<forward_loop>(alone.at(0), forward_loop::settings{.models = {shape}}, l);
     const auto half = alone.contributions(epoch).front();

@@ -124,7 +124,7 @@ class deployment {
         if (r == 0) steps_.on_output();
       };
       l.on_exported = [](auto, auto) {};
-      l.on_loads = [](auto, auto, auto, auto) {};
+      l.on_loads = [](auto, auto, auto, auto, auto) {};
       l.on_discarded = [](auto) {};
       loops_.push_back(std::make_unique<forward_loop>(cluster_.at(r), forward_loop::settings{.models = {shape_}}, l));
     }

@@ -11,6 +11,7 @@ coordinator_config bench::default_config() {
   c.auto_replace = false;
   c.operation_deadline_ms = 5000;
   c.policy = "deepseek";
+  c.shares_interval_ms = 0;
   return c;
 }
 

@@ -166,6 +166,20 @@ TEST(CoordinatorService, RefusesSettingsThatMakeNoSense) {
   EXPECT_FALSE(coordinator_service::start(context, c));
 }
 
+TEST(CoordinatorService, RefusesFilesOfLoadsThatCannotBeReadOrMade) {
+  link_context context;
+  auto c = small_config("files");
+  c.read_stats = "no-such-recording";
+  const auto read = coordinator_service::start(context, c);
+  ASSERT_FALSE(read);
+  EXPECT_NE(read.error().text.find("read_stats: no-such-recording"), std::string::npos) << read.error().text;
+  c.read_stats.clear();
+  c.record_stats = "no/such/folder/loads.jsonl.gz";
+  const auto made = coordinator_service::start(context, c);
+  ASSERT_FALSE(made);
+  EXPECT_NE(made.error().text.find("name a file in a folder that exists"), std::string::npos) << made.error().text;
+}
+
 TEST(CoordinatorService, RefusesAnAddressInUse) {
   link_context context;
   auto first = coordinator_service::start(context, small_config("twice"));
@@ -195,6 +209,22 @@ TEST_F(config_file, IsReadWithTheFieldsNamesAndTheirAliases) {
   EXPECT_FALSE(c->use_async);
   EXPECT_EQ(c->policy, "deepseek");
   EXPECT_EQ(c->window_size, coordinator_config{}.window_size);
+  const auto two_speeds = read(
+      "[coordinator]\nshares_interval_ms = 50\nshares_window = 16\nshares_tokens = 0\nshares_gain = 0.01\n"
+      "early_imbalance = 1.2\nmeasured_speeds = true\nrecord_stats = \"a.gz\"\nrecord_interval_steps = 64\n"
+      "record_stats_mib = 3\nrecord_stats_files = 2\nread_stats = \"b.gz\"\n");
+  ASSERT_TRUE(two_speeds) << two_speeds.error().text;
+  EXPECT_EQ(two_speeds->shares_interval_ms, 50u);
+  EXPECT_EQ(two_speeds->shares_window, 16u);
+  EXPECT_EQ(two_speeds->shares_tokens, 0);
+  EXPECT_EQ(two_speeds->shares_gain, 0.01);
+  EXPECT_EQ(two_speeds->early_imbalance, 1.2);
+  EXPECT_TRUE(two_speeds->measured_speeds);
+  EXPECT_EQ(two_speeds->record_stats, "a.gz");
+  EXPECT_EQ(two_speeds->record_interval_steps, 64u);
+  EXPECT_EQ(two_speeds->record_stats_mib, 3u);
+  EXPECT_EQ(two_speeds->record_stats_files, 2u);
+  EXPECT_EQ(two_speeds->read_stats, "b.gz");
 }
 
 TEST_F(config_file, UnknownKeysAndImpossibleValuesAreNamed) {

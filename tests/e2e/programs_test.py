@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import unittest
+import zlib
 
 PROGRAMS = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else "."
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ballast_client.py")
@@ -86,9 +87,11 @@ class Programs(unittest.TestCase):
         self.services.append(Service(*command))
         return self.services[-1]
 
-    def serve(self):
-        self.ports = json.loads(self.start(PROGRAMS + "/ballast", "serve", "--json", "--config", self.config()).ready)
+    def serve(self, **values):
+        service = self.start(PROGRAMS + "/ballast", "serve", "--json", "--config", self.config(**values))
+        self.ports = json.loads(service.ready)
         self.at = ["--coordinator", self.ports["coordinator"], "--events", self.ports["events"]]
+        return service
 
     def ballast(self, *words, **options):
         done = run(PROGRAMS + "/ballast", *words, *self.at, "--json", **options)
@@ -134,6 +137,30 @@ class Programs(unittest.TestCase):
             done = run(PROGRAMS + "/ballast", "serve", "--config", path, code=1, patience=30)
             self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
             self.assertIn("ballast.toml", done.stderr)
+
+    def test_loads_are_recorded_until_a_kill_and_plan_the_next_start(self):
+        recording = os.path.join(self.folder.name, "loads.jsonl.gz")
+        first = self.serve(more=f'record_stats = "{recording}"\nshares_interval_ms = 10')
+        for _ in range(2):
+            self.ballast("bench", "--concurrency", 4, "--num-requests", 40, "--tokens", 2, "--steps", 8)
+        self.assertEqual(first.stop(signal.SIGKILL), -signal.SIGKILL)
+        with open(recording, "rb") as packed:
+            text = zlib.decompressobj(31).decompress(packed.read()).decode()
+        self.assertTrue(text.endswith("\n"))
+        meta, *records = (json.loads(line) for line in text.splitlines())
+        self.assertEqual([meta[k] for k in ("record_type", "num_layers", "num_logical_experts")], ["eplb_load_meta", 2, 16])
+        self.assertGreater(len(records), 10)
+        for record in records:  # what the experts got is what the ranks got
+            for layer in range(2):
+                self.assertEqual(sum(record["expert_load"][layer]), sum(record["rank_load"][layer]))
+        self.serve(more=f'read_stats = "{recording}"')
+        self.assertTrue(self.client("request", "--model", "m", "--steps", 3)[-1]["done"])
+        other = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "small-drift-s1.jsonl.gz")
+        refused = run(PROGRAMS + "/ballast", "serve", "--config", self.config(more=f'read_stats = "{other}"'), code=1)
+        self.assertIn("4 layers of 16 experts, but m has 2 layers of 16; record this model", refused.stderr)
+        absent = run(PROGRAMS + "/ballast", "serve", "--config", self.config(more='read_stats = "nowhere"'), code=1)
+        self.assertIn("nowhere", absent.stderr)
+        self.assertEqual(len(absent.stderr.strip().splitlines()), 1, absent.stderr)
 
     def test_a_killed_agent_is_replaced_and_its_requests_are_answered(self):
         coordinator = self.start(PROGRAMS + "/ballast-coordinator", "--config",

@@ -33,6 +33,30 @@ TEST_F(serving, a_rebalance_moves_experts_while_requests_flow) {
   expect_all_exact(40);
 }
 
+TEST_F(serving, shares_follow_the_loads_and_answers_stay_the_same) {
+  auto c = config();
+  c.shares_interval_ms = 20;
+  c.shares_gain = 0;
+  c.step_interval = 40;
+  c.imbalance_trigger = 1;
+  start(3, 3, c);
+  start_traffic(6);
+  std::uint64_t updates = 0;
+  for (int i = 0; i < 40 && updates < 5; ++i) {
+    await_answers(10);
+    const auto seen = control_->get_status();
+    ASSERT_TRUE(seen) << seen.error().text;
+    updates = seen->models[0].share_updates;
+    EXPECT_GE(seen->models[0].imbalance_observed, updates == 0 ? 0 : 1);
+  }
+  EXPECT_GE(updates, 5u);
+  const auto done = scale_to(2);  // in the midst of it
+  EXPECT_EQ(done.outcome, "done") << done.reason;
+  await_answers(10);
+  stop_traffic();
+  expect_all_exact(40);
+}
+
 TEST_F(serving, synchronous_mode_gives_the_same_answers) {
   auto c = config();
   c.use_async = false;

@@ -143,5 +143,74 @@ TEST(load_window, gives_the_same_totals_for_any_order_within_reach) {
   }
 }
 
+// One seat, buckets of 8 steps whose loads say which they are.
+load_window counted_to(step_t last, std::uint64_t window_size) {
+  load_window w(2, 2, window_size);
+  w.set_active({seat_id{0}});
+  for (step_t s = 0; s + 7 <= last; s += 8) w.add(seat_id{0}, s, s + 7, filled(static_cast<double>(s / 8)));
+  return w;
+}
+
+double value_of(const load_matrix& m) { return m[0][0]; }
+
+TEST(load_window, gives_its_parts_which_sum_to_the_totals) {
+  for (const step_t last : {step_t{7}, step_t{39}, step_t{511}, step_t{4000}}) {
+    const auto w = counted_to(last, 512);
+    const auto parts = w.parts();
+    EXPECT_GE(parts.size(), 1U);
+    EXPECT_LE(parts.size(), load_window::parts_max);
+    double sum = 0;
+    for (const auto& p : parts) sum += value_of(p);
+    EXPECT_EQ(sum, value_of(w.totals()));
+  }
+  const auto parts = counted_to(511, 512).parts();  // 64 buckets: eight to a part
+  ASSERT_EQ(parts.size(), 8U);
+  for (std::size_t i = 0; i < 8; ++i) EXPECT_EQ(value_of(parts[i]), 8 * 8 * static_cast<double>(i) + 28);
+  EXPECT_TRUE(load_window(2, 2, 100).parts().empty());
+}
+
+TEST(load_window, keeps_the_windows_before_it_whole_and_next_to_each_other) {
+  const auto w = counted_to(10 * 512 - 1, 512);
+  const auto intervals = w.intervals();
+  ASSERT_EQ(intervals.size(), load_window::intervals_max);
+  for (std::size_t i = 0; i < intervals.size(); ++i) {
+    const double first = 64.0 * static_cast<double>(10 - 1 - intervals.size() + i);  // of its 64 buckets
+    EXPECT_EQ(value_of(intervals[i]), 64 * first + 63 * 64 / 2);
+  }
+  EXPECT_TRUE(counted_to(511, 512).intervals().empty());
+  EXPECT_TRUE(counted_to(2 * 512 - 65, 512).intervals().empty());  // not whole yet
+  EXPECT_EQ(counted_to(2 * 512 - 1, 512).intervals().size(), 1U);
+}
+
+TEST(load_window, sums_its_newest_buckets_and_who_received_what) {
+  auto w = two_seats();
+  for (step_t s = 0; s < 80; s += 8) {
+    w.add(seat_id{0}, s, s + 7, filled(1));
+    w.add(seat_id{1}, s, s + 7, filled(static_cast<double>(s)));
+  }
+  const auto newest = w.recent(16);
+  EXPECT_EQ(newest.first, 64U);
+  EXPECT_EQ(newest.last, 79U);
+  EXPECT_EQ(newest.tokens, filled(1 + 64 + 1 + 72));
+  EXPECT_EQ(newest.received.at(seat_id{0}), (std::vector<double>{2, 4}));
+  EXPECT_EQ(newest.received.at(seat_id{1}), (std::vector<double>{136, 272}));
+  EXPECT_EQ(w.recent(1).first, 72U);
+  const double of_two = 0.75 * (1 + 72) + 0.75 * (1 + 64);  // tokens an expert in the newest two buckets
+  EXPECT_EQ(w.recent(1, of_two).first, 64U);
+  EXPECT_EQ(w.recent(1, of_two + 1).first, 56U);
+  EXPECT_EQ(w.recent(1000).tokens, w.totals());
+  EXPECT_EQ(two_seats().recent(8).tokens, filled(0));
+}
+
+TEST(load_window, knows_the_imbalance_of_what_ranks_got) {
+  const std::vector<seat_info> seats{{seat_id{0}, 0, 1.0, {}}, {seat_id{1}, 0, 1.0, {}}, {seat_id{2}, 0, 2.0, {}}};
+  const auto seen = imbalance_of_ranks({{seat_id{0}, {10, 30}}, {seat_id{1}, {10, 0}}, {seat_id{2}, {20, 10}}}, seats);
+  ASSERT_EQ(seen.layers.size(), 2U);
+  EXPECT_DOUBLE_EQ(seen.layers[0], 1);  // in proportion to the speeds
+  EXPECT_DOUBLE_EQ(seen.layers[1], 30.0 * 4 / 40);
+  EXPECT_DOUBLE_EQ(seen.mean, 2);
+  EXPECT_EQ(imbalance_of_ranks({}, seats).mean, 1);
+}
+
 }  // namespace
 }  // namespace ballast::policies

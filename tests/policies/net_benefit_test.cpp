@@ -81,5 +81,30 @@ TEST(net_benefit, decides_by_gain_alone_before_anything_was_measured) {
   EXPECT_EQ(a.cost, 0);
 }
 
+TEST(net_benefit, leaves_layers_out_that_do_not_pay_for_their_copies) {
+  const auto q =
+      question();  // a page slows steps down by 0.03 s * 10 % of 30 s: 0.01 % of the horizon, 0.012 % with its margin
+  const auto pays = layers_that_pay(q, {
+                                           {1.5, 1.0, 1},        // plenty
+                                           {1.5, 1.0, 100'000},  // for far too many copies
+                                           {1.0, 1.0, 0},        // nothing to do
+                                           {1.001, 1.0, 1},      // below least_gain
+                                           {1.0, 1.2, 1},        // worse
+                                           {1.0, 1.2, 0},        // worse, but only by shares
+                                       });
+  EXPECT_EQ(pays, (std::vector<bool>{true, false, true, false, false, true}));
+}
+
+TEST(net_benefit, layers_pay_up_to_the_copies_that_their_gain_is_worth) {
+  auto q = question();
+  const double gain = 0.5 * 0.5 / (1.5 + 1.5);  // one of two layers falls from 1.5 to 1
+  const double page = 0.03 * 0.1 / 30 * 1.2;
+  const auto bound = static_cast<std::uint64_t>(gain / page);
+  EXPECT_TRUE(layers_that_pay(q, {{1.5, 1.0, bound}, {1.5, 1.5, 0}})[0]);
+  EXPECT_FALSE(layers_that_pay(q, {{1.5, 1.0, bound + 1}, {1.5, 1.5, 0}})[0]);
+  q.slowdown = 0;  // nothing measured: whatever gains
+  EXPECT_TRUE(layers_that_pay(q, {{1.5, 1.0, 1'000'000}})[0]);
+}
+
 }  // namespace
 }  // namespace ballast::policies

@@ -1,6 +1,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tests/sim/sim_cluster.hpp"
 
@@ -35,6 +36,11 @@ void world::check_table(const rank& user, const placement& table) {
   for (std::uint32_t l = 0; l < table.layers.size(); ++l)
     for (std::uint32_t e = 0; e < table.layers[l].size(); ++e) {
       const auto& replicas = table.layers[l][e];
+      double shares = 0;
+      for (const auto& r : replicas) shares += r.share;
+      if (!replicas.empty() && std::abs(shares - 1) > 1e-9)
+        throw broken(fmt::format("table {} of seat {} shares layer {} expert {} out to {}, not to 1", table.version,
+                                 index_of(user.id()), l, e, shares));
       if (replicas.empty())
         throw broken(fmt::format("I1: table {} of seat {} has no replica of layer {} expert {}", table.version,
                                  index_of(user.id()), l, e));
@@ -53,6 +59,29 @@ void world::check_table(const rank& user, const placement& table) {
               slot == holder->slots().end() ? "nothing" : std::to_string(slot->second)));
       }
     }
+}
+
+// An update of shares names the very replicas of the table in use, and it has nothing else to do.
+void world::check_share_update() {
+  const auto& s = *state_;
+  if (!s.running || s.running->what.kind != ballast::cluster::operation_kind::shares) return;
+  const auto& update = s.running->made->models.front();
+  if (!update.staged.empty() || !update.dropped.empty() || update.waves.size() != 1 ||
+      !update.waves.front().adds.empty() || !update.waves.front().drops.empty())
+    throw broken("an update of shares moves experts");
+  auto before = *s.models[update.model].current, after = update.waves.front().after;
+  for (auto* table : {&before, &after})
+    for (auto& layer : table->layers)
+      for (auto& replicas : layer)
+        for (auto& r : replicas) r.share = 1;
+  if (before.layers != after.layers) throw broken("an update of shares names other replicas");
+}
+
+// A version stands for one table, whatever failed in between.
+void world::check_version(const placement& table) {
+  const auto [at, fresh] = given_out_.try_emplace({table.model, table.version}, table);
+  if (!fresh && !(at->second == table))
+    throw broken(fmt::format("version {} of model {} was given to two tables", table.version, table.model));
 }
 
 // An old incarnation is answered with a fence and nothing else comes of it.

@@ -31,6 +31,14 @@ void world::make_config() {
   c.adds_per_seat = roll.chance(0.5) ? 0 : 1;
   c.auto_replace = roll.chance(0.8);
   c.min_gain_ratio = 0;
+  c.shares_interval_ms = roll.chance(0.7) ? static_cast<std::uint32_t>(roll.between(1, 200)) : 0;
+  c.shares_window = static_cast<std::uint32_t>(roll.between(1, 40));
+  c.shares_tokens = roll.chance(0.5) ? 0 : 200;
+  c.shares_gain = roll.chance(0.5) ? 0.0 : 0.02;
+  c.early_imbalance = roll.chance(0.5) ? 1.01 : 0;
+  c.measured_speeds = roll.chance(0.3);
+  c.record_stats = std::string(roll.chance(0.3) ? "recorded" : "");
+  c.record_interval_steps = static_cast<std::uint32_t>(roll.between(0, 20));
   c.initial_ranks = static_cast<std::uint32_t>(roll.between(1, 4));
   state_ = std::make_unique<ballast::cluster::cluster_state>(c);
   const bool calm = roll.chance(0.2);
@@ -102,6 +110,7 @@ outcome world::run() {
   out.steps = state_->newest_step;
   out.operations = state_->last_operation;
   out.losses = losses_;
+  for (const auto& m : state_->models) out.share_updates += m.share_updates;
   return out;
 }
 
@@ -116,13 +125,14 @@ bool world::quiet() const {
   const auto& s = *state_;
   const bool all_there = std::ranges::all_of(
       agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
-  return all_there && !s.running && s.queue.empty() && s.previews.empty();
+  return all_there && !s.running && s.queue.empty() && s.previews.empty() && !s.shares_asked;
 }
 
 // The network is well again and nobody dies any more: whatever was begun has to end.
 void world::settle() {
   healed_ = true;
   state_->config.step_interval = 0;  // loads are noise here: decisions would never end
+  state_->config.shares_interval_ms = 0;
   loss_ = repeat_ = slow_message_ = planner_failures_ = deaths_ = breaks_ = quiets_ = 0;
   fabric_.fetch_failures = fabric_.connect_failures = 0;
   for (auto& a : agents_) {

@@ -18,7 +18,7 @@ struct outcome {
   bool ok = true;
   std::string fault;               // which invariant, or what never ended
   std::vector<std::string> lines;  // newest trace lines, if traced
-  std::uint64_t events = 0, steps = 0, operations = 0, losses = 0;
+  std::uint64_t events = 0, steps = 0, operations = 0, losses = 0, share_updates = 0;
 };
 
 // Runs the schedule of `seed` to its end. Deterministic.
@@ -77,6 +77,8 @@ class world {
   void check_tables();
   void check_table(const rank& user, const placement& table);
   void check_at_rest();
+  void check_share_update();
+  void check_version(const placement& table);
   void check_fenced(const message_body& body, const ballast::cluster::effects& out);
 
   core sim_;
@@ -85,6 +87,7 @@ class world {
   std::unique_ptr<ballast::cluster::cluster_state> state_;
   std::vector<agent> agents_;
   std::vector<model_description> models_;
+  std::map<std::pair<model_index, version_t>, placement> given_out_;  // tables, as some seat was told to use them
   double loss_ = 0, repeat_ = 0, slow_message_ = 0, planner_failures_ = 0, deaths_ = 0, breaks_ = 0, quiets_ = 0;
   std::uint64_t delay_most_us_ = 5000;
   bool healed_ = false;

@@ -124,6 +124,7 @@ void world::coordinator_takes(const agent_message& m) {
 void world::take(const ballast::cluster::input_body& what) {
   auto out = ballast::cluster::step(*state_, what);
   if (const auto* m = std::get_if<ballast::cluster::input::message>(&what)) check_fenced(m->content.body, out);
+  check_share_update();
   for (auto& e : out) perform(e);
 }
 
@@ -135,6 +136,8 @@ void world::perform(ballast::cluster::effect_body& e) {
       sim_.trace([&] { return fmt::format("answer: {}", describe(s->body)); });
       return;
     }
+    if (const auto* c = std::get_if<seat_command>(&s->body))
+      if (const auto* table = std::get_if<command::publish>(&c->body)) check_version(table->table);
     const auto index = static_cast<std::uint32_t>(std::stoul(s->peer.substr(0, dot)));
     const auto life = std::stoull(s->peer.substr(dot + 1));
     sim_.trace([&] { return fmt::format("-> agent{}: {}", index, describe(s->body)); });

@@ -207,6 +207,7 @@ void rank::report_loads() {
     for (const auto& [key, expert] : slots_)
       if (std::get<0>(key) == m && std::get<1>(key) < l.tokens.size())
         l.tokens[std::get<1>(key)][expert] += static_cast<double>(shared_.sim.roll.between(0, expert == 0 ? 90 : 20));
+    l.expert_ms = static_cast<double>(shared_.sim.roll.between(0, 30));
     shared_.uplink(*this, std::move(l));
   }
 }

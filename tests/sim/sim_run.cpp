@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
     last = std::stoull(range.substr(dots + 2));
   }
   const auto began = std::chrono::steady_clock::now();
-  std::uint64_t events = 0, steps = 0, operations = 0, losses = 0;
+  std::uint64_t events = 0, steps = 0, operations = 0, losses = 0, share_updates = 0;
   std::uint32_t failures = 0;
   for (std::uint64_t s = first; s <= last && failures < failures_most; ++s) {
     const auto o = ballast::sim::run_schedule(s, verbose && first == last);
@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
     steps += o.steps;
     operations += o.operations;
     losses += o.losses;
+    share_updates += o.share_updates;
     if (!o.ok) {
       ++failures;
       print_failure(s, failures_most == 1 ? ballast::sim::run_schedule(s, true) : o);
@@ -54,8 +55,9 @@ int main(int argc, char** argv) {
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   fmt::print(
-      "{} schedules, {} failed, {} events, {} steps, {} operations, {} losses in {:.1f} s ({:.0f} schedules/s)\n",
-      last - first + 1, failures, events, steps, operations, losses, seconds,
+      "{} schedules, {} failed, {} events, {} steps, {} operations, {} share updates, {} losses in {:.1f} s ({:.0f} "
+      "schedules/s)\n",
+      last - first + 1, failures, events, steps, operations, share_updates, losses, seconds,
       static_cast<double>(last - first + 1) / seconds);
   return failures == 0 ? 0 : 1;
 }

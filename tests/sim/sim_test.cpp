@@ -21,17 +21,19 @@ TEST_P(Schedules, KeepEveryInvariantAndComeToRest) {
 #else
   constexpr std::uint64_t count = 20;
 #endif
-  std::uint64_t operations = 0;
+  std::uint64_t operations = 0, share_updates = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t seed = GetParam() * 1000 + i;
     const auto o = run_schedule(seed, false);
     operations += o.operations;
+    share_updates += o.share_updates;
     if (o.ok) continue;
     const auto traced = run_schedule(seed, true);
     FAIL() << newest_lines(traced) << "seed " << seed << ": " << o.fault << "\nreplay: sim_run --seed " << seed
            << " --verbose";
   }
   EXPECT_GT(operations, count);  // the schedules really did something
+  EXPECT_GT(share_updates, count / 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Schedules, ::testing::Range<std::uint64_t>(1, 11));
