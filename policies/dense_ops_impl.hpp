@@ -66,38 +66,9 @@ struct dense_ops {
     }
     d.pressure[rank] = hot.total();
   }
-  BALLAST_INLINE void refresh_holders(std::uint32_t expert) {
-    const auto* at = d.lanes_of(expert);
-    for (std::uint32_t k = 0; k < d.copies[expert]; ++k) refresh(d.rank_at[at[k]]);
-  }
   BALLAST_INLINE void refresh_all() {
     for (std::uint32_t e = 0; e < d.experts; ++e) spread(e);
     for (std::uint32_t r = 0; r < d.ranks; ++r) refresh(r);
-  }
-
-  BALLAST_INLINE void exchange(std::uint32_t i, std::uint32_t j) {
-    const auto a = d.expert_at[i], b = d.expert_at[j];
-    d.vacate(i);
-    d.vacate(j);
-    if (b != d.experts) d.occupy(i, b);
-    d.occupy(j, a);
-    show(i);
-    show(j);
-    refresh(d.rank_at[i]);
-    refresh(d.rank_at[j]);
-  }
-  // A copy of `expert` in place of what the lane holds (`experts`: nothing).
-  BALLAST_INLINE void replace(std::uint32_t lane, std::uint32_t expert) {
-    const auto old = d.expert_at[lane];
-    d.vacate(lane);
-    if (expert != d.experts) d.occupy(lane, expert);
-    show(lane);
-    for (const auto e : {old, expert}) {
-      if (e == d.experts) continue;
-      spread(e);
-      refresh_holders(e);
-    }
-    refresh(d.rank_at[lane]);
   }
 
   // Pressure of a rank if `factor` times the expert's load came to it.

@@ -23,7 +23,7 @@ struct exchange_scan {
   using ops_t = dense_ops<width, power>;
   using floats = typename vec<width>::type;
   using ints = typename vec<width>::mask;
-  static constexpr std::uint32_t group = 4;  // replicas of a that share the loads of b's
+  static constexpr std::uint32_t group_max = 5;  // replicas of a that share the loads of b's
   static constexpr float never = 1e30F;
 
   ops_t ops;
@@ -39,16 +39,17 @@ struct exchange_scan {
     for (auto i = d.first[a]; i < d.first[a] + d.table.room[a]; ++i) {
       if (!d.is_empty(i)) space.movers.push_back(i);
     }
-    while (space.movers.size() % group != 0 && !space.movers.empty()) space.movers.push_back(space.movers.back());
+    if (space.movers.empty()) return;
     gather_movers();
     bar_lanes(true);
     std::uint32_t top = a;
     for (std::uint32_t b = 0; b < d.ranks; ++b) {
       if (b != a && (top == a || space.bound[b] > space.bound[top])) top = b;
     }
-    if (top != a) look_at(top, best);
-    for (std::uint32_t b = 0; b < d.ranks; ++b) {
-      if (b != a && b != top && space.bound[b] > std::max(best.score, limits.write_price[b])) look_at(b, best);
+    for (std::uint32_t n = 0; n <= d.ranks; ++n) {  // the most promising rank first, so that others can be left out
+      const auto b = n == 0 ? top : n - 1;
+      if (b == a || (n > 0 && b == top)) continue;
+      if (n == 0 || space.bound[b] > std::max(best.score, limits.write_price[b])) look_at(b, best);
     }
     bar_lanes(false);
   }
@@ -106,7 +107,7 @@ struct exchange_scan {
   }
 
   // Lanes whose expert a holds may not come to it; what a held at the start costs nothing to bring back.
-  BALLAST_INLINE void bar_lanes(bool on) {
+  void bar_lanes(bool on) {
     auto& d = ops.d;
     for (auto i = d.first[a]; i < d.first[a] + d.table.room[a]; ++i) {
       const auto now = d.expert_at[i], then = d.start_at[i];
@@ -118,7 +119,7 @@ struct exchange_scan {
       if (const auto now = d.expert_at[i]; now != d.experts && d.copies[now] > 1) mark(now, never);
     }
   }
-  BALLAST_INLINE void mark(std::uint32_t expert, float price) {
+  void mark(std::uint32_t expert, float price) {
     const auto* at = ops.d.lanes_of(expert);
     for (std::uint32_t k = 0; k < ops.d.copies[expert]; ++k) ops.d.barred[at[k]] = price;
   }
@@ -139,15 +140,21 @@ struct exchange_scan {
       bend *= pace * pace;
       store<width>(&space.curve[s], bend);
       store<width>(&space.slope[s], slope);
-      for (std::uint32_t k = 0; k < space.movers.size(); ++k) {
-        floats twice;
+    }
+    for (std::uint32_t k = 0; k < space.movers.size(); ++k) {
+      lane_sums rise;
+      for (std::uint32_t s = 0; s < d.row; s += width) {
+        floats twice, bend, slope;
         load<width>(twice, &space.twice[k * d.row + s]);
-        store<width>(&space.rise[k * d.row + s], twice * 0.5F * (slope - bend * twice * 0.5F));
+        load<width>(bend, &space.curve[s]);
+        load<width>(slope, &space.slope[s]);
+        ops_t::add_to(rise, s, twice * 0.5F * (slope - bend * twice * 0.5F));
       }
+      space.rise[k] = rise.total() - price_to(b, space.movers[k]);
     }
   }
 
-  BALLAST_INLINE float price_to(std::uint32_t b, std::uint32_t mover) const {
+  float price_to(std::uint32_t b, std::uint32_t mover) const {
     const auto& d = ops.d;
     const auto expert = d.expert_at[mover];
     if (d.holds(expert, b)) return never;
@@ -155,14 +162,63 @@ struct exchange_scan {
     return (d.held_at_start(expert, b) ? 0 : limits.write_price[b]) - d.written[mover] * limits.write_price[a];
   }
 
+  struct leaders {  // the best pair so far, lane by lane
+    floats score{};
+    ints mover{}, lane{};
+  };
+
+  // The pairs of `count` replicas of a with those in some lanes of b.
+  template <std::uint32_t count>
+  BALLAST_INLINE void pair_up(std::uint32_t k, std::uint32_t lane, const floats& cost, leaders& lead) const {
+    const auto& d = ops.d;
+    const float* theirs = &d.lane_each[lane];
+    const float* ours = &space.twice[k * d.row];
+    floats base = -cost, sum[count] = {};
+    for (std::uint32_t s = 0; s < d.snapshots; ++s) {
+      floats one;
+      load<width>(one, theirs + s * d.lanes);
+      const floats bent = one * space.curve[s];
+      base -= one * (bent + space.slope[s]);
+      for (std::uint32_t g = 0; g < count; ++g) sum[g] += bent * ours[g * d.row + s];
+    }
+    for (std::uint32_t g = 0; g < count; ++g) {
+      const floats score = base + sum[g] + space.rise[k + g];
+      const ints better = score > lead.score;
+      lead.score = better ? score : lead.score;
+      lead.mover = better ? ints{} + static_cast<std::int32_t>(k + g) : lead.mover;
+      lead.lane = better ? ints{} + static_cast<std::int32_t>(lane) : lead.lane;
+    }
+  }
+  BALLAST_INLINE void pair_up_all(std::uint32_t lane, const floats& cost, leaders& lead) const {
+    const auto movers = static_cast<std::uint32_t>(space.movers.size());
+    const auto groups = (movers + group_max - 1) / group_max;
+    for (std::uint32_t g = 0; g < groups; ++g) {
+      const auto k = movers * g / groups;
+      switch (movers * (g + 1) / groups - k) {
+        case 5:
+          pair_up<5>(k, lane, cost, lead);
+          break;
+        case 4:
+          pair_up<4>(k, lane, cost, lead);
+          break;
+        case 3:
+          pair_up<3>(k, lane, cost, lead);
+          break;
+        case 2:
+          pair_up<2>(k, lane, cost, lead);
+          break;
+        default:
+          pair_up<1>(k, lane, cost, lead);
+          break;
+      }
+    }
+  }
+
   BALLAST_INLINE void look_at(std::uint32_t b, found_change& best) {
     auto& d = ops.d;
     shape(b);
-    floats lead{};
-    lead += best.score;
-    ints lead_mover{}, lead_lane{}, lane_numbers{};
-    for (std::uint32_t l = 0; l < width; ++l) lane_numbers[l] = static_cast<std::int32_t>(l);
-    for (std::uint32_t k = 0; k < space.movers.size(); ++k) space.fix[k] = price_to(b, space.movers[k]);
+    leaders lead;
+    lead.score += best.score;
     const auto end = d.first[b] + d.table.room[b];
     for (auto lane = d.first[b]; lane < end; lane += width) {
       floats cost, used, written;
@@ -171,32 +227,15 @@ struct exchange_scan {
       load<width>(written, &d.written[lane]);
       cost += used * limits.write_price[a] - written * limits.write_price[b];
       if (d.table.node[a] != d.table.node[b]) bar_home(b, lane, cost);
-      for (std::uint32_t k = 0; k < space.movers.size(); k += group) {
-        floats base = -cost, sum[group] = {};
-        for (std::uint32_t s = 0; s < d.snapshots; ++s) {
-          floats one;
-          load<width>(one, &d.lane_each[s * d.lanes + lane]);
-          const floats bent = one * space.curve[s];
-          base -= one * (bent + space.slope[s]);
-          for (std::uint32_t g = 0; g < group; ++g)
-            sum[g] += bent * space.twice[(k + g) * d.row + s] + space.rise[(k + g) * d.row + s];
-        }
-        for (std::uint32_t g = 0; g < group; ++g) {
-          const floats score = base + sum[g] - space.fix[k + g];
-          const ints better = score > lead;
-          lead = better ? score : lead;
-          lead_mover = better ? ints{} + static_cast<std::int32_t>(k + g) : lead_mover;
-          lead_lane = better ? lane_numbers + static_cast<std::int32_t>(lane) : lead_lane;
-        }
-      }
+      pair_up_all(lane, cost, lead);
     }
     std::uint32_t top = 0;
+    const auto lane_at = [&](std::uint32_t l) { return static_cast<std::uint32_t>(lead.lane[l]) + l; };
     for (std::uint32_t l = 1; l < width; ++l) {
-      if (lead[l] > lead[top] || (lead[l] == lead[top] && lead_lane[l] < lead_lane[top])) top = l;
+      if (lead.score[l] > lead.score[top] || (lead.score[l] == lead.score[top] && lane_at(l) < lane_at(top))) top = l;
     }
-    if (lead[top] > best.score)
-      weigh(space.movers[static_cast<std::uint32_t>(lead_mover[top])], static_cast<std::uint32_t>(lead_lane[top]),
-            best);
+    if (lead.score[top] > best.score)
+      weigh(space.movers[static_cast<std::uint32_t>(lead.mover[top])], lane_at(top), best);
   }
 
   BALLAST_INLINE void bar_home(std::uint32_t b, std::uint32_t lane, floats& cost) const {
@@ -219,51 +258,40 @@ struct exchange_scan {
   }
 };
 
-// A further copy of an expert of a hot rank in place of a redundant one, or in an empty slot.
+// A further copy of an expert of a hot rank in place of a redundant one, or in an empty slot. What one more or one less
+// copy does to the ranks that hold an expert is remembered until one of them changes.
 template <std::uint32_t width, std::uint32_t power>
 struct copy_scan {
   dense_ops<width, power> ops;
   const search_limits& limits;
   search_space& space;
   float scale;
+  float price_max = 0;
 
-  // Which lanes may take one, and what it costs the others that their expert leaves it.
+  // Which lanes may take a copy; what their ranks and other ranks lose with what is there.
   BALLAST_INLINE void prepare() {
     auto& d = ops.d;
     space.redundant.clear();
-    for (std::uint32_t r = 0; r < d.ranks; ++r) {
-      bool empty_seen = d.replicas >= limits.replicas_max;
-      for (auto lane = d.first[r]; lane < d.first[r] + d.table.room[r]; ++lane) {
-        const auto expert = d.expert_at[lane];
-        if (expert == d.experts) {
-          if (!empty_seen) space.redundant.push_back(lane), space.net_loss[lane] = 0;
-          empty_seen = true;
-        } else if (d.copies[expert] > 1 && !d.bound_to_home(expert, d.table.node[r])) {
-          space.redundant.push_back(lane);
-          space.net_loss[lane] = loss_without(lane, expert);
-        }
+    for (std::uint32_t e = 0; e < d.experts; ++e) {
+      if (d.copies[e] < 2) continue;
+      if (space.loss_known[e] == 0) lose_one(e);
+      const auto* at = d.lanes_of(e);
+      for (std::uint32_t k = 0; k < d.copies[e]; ++k) {
+        if (!d.bound_to_home(e, d.table.node[d.rank_at[at[k]]])) space.redundant.push_back(at[k]);
       }
     }
+    if (d.replicas < limits.replicas_max) list_empty_slots();
   }
 
   BALLAST_INLINE void run(std::uint32_t a, found_change& best) {
-    auto& d = ops.d;
-    for (auto i = d.first[a]; i < d.first[a] + d.table.room[a]; ++i) {
-      const auto expert = d.expert_at[i];
-      if (expert == d.experts) continue;
-      const float gain = gain_of_one_more(expert);
-      for (const auto lane : space.redundant) {
-        if (d.rank_at[lane] != a) weigh(expert, gain, lane, best);
-      }
-    }
-    here(a);
-    if (space.movers.empty()) return;
-    hottest_others(a);
-    for (const auto r : space.sources) {
-      for (auto i = d.first[r]; i < d.first[r] + d.table.room[r]; ++i) {
-        if (d.is_empty(i)) continue;
-        const float gain = gain_of_one_more(d.expert_at[i]);
-        for (const auto lane : space.movers) weigh(d.expert_at[i], gain, lane, best);
+    price_max = *std::max_element(limits.write_price.begin(), limits.write_price.end());
+    list_offers(a);
+    for (const auto& [expert, to_a] : space.offers) {
+      if (space.gain_known[expert] == 0) gain_one(expert);
+      const float gain = space.gain[expert];
+      const auto& lanes = to_a ? space.here : space.elsewhere;
+      for (const auto& [lane, loss] : lanes) {
+        if ((gain - loss) * scale + price_max > best.score) weigh(expert, lane, best);
       }
     }
   }
@@ -271,64 +299,95 @@ struct copy_scan {
  private:
   static constexpr std::uint32_t sources_max = 3;
 
-  BALLAST_INLINE void here(std::uint32_t a) {  // redundant lanes of a
-    space.movers.clear();
-    for (const auto lane : space.redundant) {
-      if (ops.d.rank_at[lane] == a) space.movers.push_back(lane);
+  void list_empty_slots() {  // one a rank
+    auto& d = ops.d;
+    for (std::uint32_t r = 0; r < d.ranks; ++r) {
+      for (auto lane = d.first[r]; lane < d.first[r] + d.table.room[r]; ++lane) {
+        if (!d.is_empty(lane)) continue;
+        space.redundant.push_back(lane);
+        space.net_loss[lane] = 0;
+        space.pressure_left[lane] = d.pressure[r];
+        break;
+      }
     }
   }
 
-  BALLAST_INLINE void hottest_others(std::uint32_t a) {
+  // a's experts to other ranks; those of the hottest other ranks to a, if it has a lane for them.
+  void list_offers(std::uint32_t a) {
     auto& d = ops.d;
-    space.sources.clear();
-    while (space.sources.size() < std::min(sources_max, d.ranks - 1)) {
+    space.offers.clear();
+    offer(a, false);
+    space.here.clear();
+    space.elsewhere.clear();
+    for (const auto lane : space.redundant) {
+      auto& list = d.rank_at[lane] == a ? space.here : space.elsewhere;
+      list.emplace_back(lane, space.net_loss[lane]);
+    }
+    if (space.here.empty()) return;
+    std::uint32_t sources[sources_max] = {};
+    for (std::uint32_t n = 0; n < std::min(sources_max, d.ranks - 1); ++n) {
       std::uint32_t top = d.ranks;
       for (std::uint32_t r = 0; r < d.ranks; ++r) {
-        if (r == a || std::find(space.sources.begin(), space.sources.end(), r) != space.sources.end()) continue;
+        if (r == a || std::find(sources, sources + n, r) != sources + n) continue;
         if (top == d.ranks || d.pressure[r] > d.pressure[top]) top = r;
       }
-      space.sources.push_back(top);
+      sources[n] = top;
+      offer(top, true);
+    }
+  }
+  void offer(std::uint32_t rank, bool to_a) {
+    auto& d = ops.d;
+    for (auto i = d.first[rank]; i < d.first[rank] + d.table.room[rank]; ++i) {
+      if (!d.is_empty(i)) space.offers.emplace_back(d.expert_at[i], to_a);
     }
   }
 
-  BALLAST_INLINE static float change_of_part(float copies, float more) { return 1 / (copies + more) - 1 / copies; }
+  static float change_of_part(std::uint32_t copies, float more) {
+    return 1 / (static_cast<float>(copies) + more) - 1 / static_cast<float>(copies);
+  }
 
-  BALLAST_INLINE float loss_without(std::uint32_t lane, std::uint32_t expert) {
+  BALLAST_INLINE void lose_one(std::uint32_t expert) {
     auto& d = ops.d;
-    const auto copies = static_cast<float>(d.copies[expert]);
     const auto* at = d.lanes_of(expert);
-    float loss = 0;
-    for (std::uint32_t k = 0; k < d.copies[expert]; ++k) {
-      const auto rank = d.rank_at[at[k]];
-      const float change = at[k] == lane ? -1 / copies : change_of_part(copies, -1);
-      loss += ops.pressure_with(rank, expert, change) - d.pressure[rank];
+    const auto copies = d.copies[expert];
+    float all = 0;
+    for (std::uint32_t k = 0; k < 2 * copies; ++k) {  // first as the ones that stay, then as the one that goes
+      const auto lane = at[k % copies], rank = d.rank_at[lane];
+      const float change = k < copies ? change_of_part(copies, -1) : -1 / static_cast<float>(copies);
+      const float then = ops.pressure_with(rank, expert, change);
+      if (k < copies) {
+        space.net_loss[lane] = then;
+        all += then - d.pressure[rank];
+      } else {
+        space.pressure_left[lane] = then;
+        space.net_loss[lane] = all - space.net_loss[lane] + then;
+      }
     }
-    return loss;
+    space.loss_known[expert] = 1;
   }
-  BALLAST_INLINE float gain_of_one_more(std::uint32_t expert) {
+  BALLAST_INLINE void gain_one(std::uint32_t expert) {
     auto& d = ops.d;
-    const float change = change_of_part(static_cast<float>(d.copies[expert]), 1);
+    const float change = change_of_part(d.copies[expert], 1);
     const auto* at = d.lanes_of(expert);
     float gain = 0;
     for (std::uint32_t k = 0; k < d.copies[expert]; ++k) {
       const auto rank = d.rank_at[at[k]];
       gain += d.pressure[rank] - ops.pressure_with(rank, expert, change);
     }
-    return gain;
+    space.gain[expert] = gain;
+    space.gain_known[expert] = 1;
   }
 
-  BALLAST_INLINE void weigh(std::uint32_t expert, float gain, std::uint32_t lane, found_change& best) {
+  BALLAST_INLINE void weigh(std::uint32_t expert, std::uint32_t lane, found_change& best) {
     auto& d = ops.d;
     const auto rank = d.rank_at[lane], old = d.expert_at[lane];
     const float price =
         (d.held_at_start(expert, rank) ? 0 : limits.write_price[rank]) - d.written[lane] * limits.write_price[rank];
-    if ((gain - space.net_loss[lane]) * scale - price <= best.score) return;  // as if the new copy had no load
-    if (old == expert || d.holds(expert, rank)) return;
+    float gain = space.gain[expert] - space.net_loss[lane];
+    if (gain * scale - price <= best.score || old == expert || d.holds(expert, rank)) return;
     const float part = 1 / static_cast<float>(d.copies[expert] + 1);
-    const float *one = ops.weight_of(expert), *other = ops.each_of(old);
-    const float old_gone = old == d.experts ? d.pressure[rank] : ops.pressure_with(rank, other, -1, other, 0);
-    gain += old_gone - ops.pressure_with(rank, one, part, other, -1) - space.net_loss[lane];
-    gain -= shared_ranks(expert, old, rank);
+    gain += space.pressure_left[lane] - ops.pressure_with(rank, ops.weight_of(expert), part, ops.each_of(old), -1);
+    if (old != d.experts) gain -= shared_ranks(expert, old, rank);
     const float score = gain * scale - price;
     if (score > best.score) best = {found_change::copy, score, expert, lane};
   }
@@ -336,16 +395,18 @@ struct copy_scan {
   // Ranks that hold both experts change in both ways at once: by how much the sum of the two changes is too good.
   BALLAST_INLINE float shared_ranks(std::uint32_t expert, std::uint32_t old, std::uint32_t rank) {
     auto& d = ops.d;
-    if (old == d.experts) return 0;
+    const float less = change_of_part(d.copies[expert], 1), more = change_of_part(d.copies[old], -1);
     float error = 0;
-    const float less = change_of_part(static_cast<float>(d.copies[expert]), 1),
-                more = change_of_part(static_cast<float>(d.copies[old]), -1);
     for (std::uint32_t q = 0; q < d.words; ++q) {
       for (auto both = d.held_[expert * d.words + q] & d.held_[old * d.words + q]; both != 0; both &= both - 1) {
         const auto r = q * 64 + static_cast<std::uint32_t>(__builtin_ctzll(both));
         if (r == rank) continue;
-        const float apart = ops.pressure_with(r, expert, less) + ops.pressure_with(r, old, more) - d.pressure[r];
-        error += ops.pressure_with(r, ops.weight_of(expert), less, ops.weight_of(old), more) - apart;
+        error += d.pressure[r];
+        for (const std::uint32_t n : {0U, 1U, 2U}) {  // both, then each alone
+          const float then =
+              ops.pressure_with(r, ops.weight_of(expert), n == 2 ? 0 : less, ops.weight_of(old), n == 1 ? 0 : more);
+          error += n == 0 ? then : -then;
+        }
       }
     }
     return error;

@@ -20,11 +20,14 @@ void reserve(search_space& space, const dense_layer& layer) {
   for (const auto r : layer.table.room) room = std::max(room, r);
   space.curve.resize(layer.row);
   space.slope.resize(layer.row);
-  space.rise.resize(padded(room) * layer.row);
-  space.twice.resize(padded(room) * layer.row);
-  space.fix.resize(padded(room));
+  space.rise.resize(room);
+  space.twice.resize(room * layer.row);
   space.bound.resize(layer.ranks);
+  space.gain.resize(layer.experts);
+  space.loss_known.assign(layer.experts, 0);
+  space.gain_known.assign(layer.experts, 0);
   space.net_loss.resize(layer.lanes);
+  space.pressure_left.resize(layer.lanes);
   space.quiet.assign(layer.ranks, 0);
 }
 
@@ -66,7 +69,7 @@ class searcher {
   }
 
  private:
-  BALLAST_INLINE std::uint32_t hottest_awake() const {
+  std::uint32_t hottest_awake() const {
     std::uint32_t top = d_.ranks;
     for (std::uint32_t r = 0; r < d_.ranks; ++r) {
       if (space_.quiet[r] == 0 && (top == d_.ranks || d_.pressure[r] > d_.pressure[top])) top = r;
@@ -75,7 +78,7 @@ class searcher {
   }
 
   // What a unit of pressure is worth: the derivative of the power mean of all ranks, times their number.
-  BALLAST_INLINE float unit() const {
+  float unit() const {
     float total = 0;
     for (std::uint32_t r = 0; r < d_.ranks; ++r) total += d_.pressure[r];
     float mean = total / static_cast<float>(d_.ranks);
@@ -86,20 +89,35 @@ class searcher {
   }
 
   BALLAST_INLINE void apply(const found_change& change) {
-    const auto old = d_.expert_at[change.lane];
-    if (change.kind == found_change::exchange) {
-      ops_.exchange(change.subject, change.lane);
-    } else {
-      ops_.replace(change.lane, change.subject);
-      wake(change.subject);
-      wake(old);
+    const auto lane = change.lane, old = d_.expert_at[lane];
+    const bool is_exchange = change.kind == found_change::exchange;
+    const auto incoming = is_exchange ? d_.expert_at[change.subject] : change.subject;
+    if (is_exchange) d_.vacate(change.subject);
+    d_.vacate(lane);
+    if (is_exchange && old != d_.experts) d_.occupy(change.subject, old);
+    d_.occupy(lane, incoming);
+    space_.touched.assign(1, d_.rank_at[lane]);
+    for (const auto expert : {old, incoming}) {
+      if (expert != d_.experts) ops_.spread(expert);
+      if (is_exchange || expert == d_.experts) continue;
+      const auto* at = d_.lanes_of(expert);
+      for (std::uint32_t k = 0; k < d_.copies[expert]; ++k) space_.touched.push_back(d_.rank_at[at[k]]);
     }
-    space_.quiet[d_.rank_at[change.lane]] = 0;
+    if (is_exchange) {
+      space_.touched.push_back(d_.rank_at[change.subject]);
+      if (old == d_.experts) ops_.show(change.subject);
+    }
+    for (const auto rank : space_.touched) {
+      ops_.refresh(rank);
+      wake(rank);
+    }
+    if (old != d_.experts) space_.loss_known[old] = space_.gain_known[old] = 0;
   }
-  BALLAST_INLINE void wake(std::uint32_t expert) {
-    if (expert == d_.experts) return;
-    const auto* at = d_.lanes_of(expert);
-    for (std::uint32_t k = 0; k < d_.copies[expert]; ++k) space_.quiet[d_.rank_at[at[k]]] = 0;
+  void wake(std::uint32_t rank) {
+    space_.quiet[rank] = 0;
+    for (auto lane = d_.first[rank]; lane < d_.first[rank] + d_.table.room[rank]; ++lane) {
+      if (!d_.is_empty(lane)) space_.loss_known[d_.expert_at[lane]] = space_.gain_known[d_.expert_at[lane]] = 0;
+    }
   }
 
   dense_layer& d_;

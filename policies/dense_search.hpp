@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "policies/dense_layer.hpp"
@@ -23,8 +24,14 @@ struct search_limits {
 // Memory for the search; once a thread.
 struct search_space {
   std::vector<float> curve, slope, rise, twice;  // of an exchange's gain
-  std::vector<std::uint32_t> movers, redundant, sources;
-  std::vector<float> bound, net_loss, copy_gain, fix;
+  std::vector<float> bound;                      // [rank] of what an exchange with it can gain
+  std::vector<std::uint32_t> movers, touched;
+  std::vector<std::uint32_t> redundant;                          // lanes that may take a copy
+  std::vector<std::pair<std::uint32_t, float>> here, elsewhere;  // of these, on the rank looked at or not; net_loss
+  std::vector<std::pair<std::uint32_t, bool>> offers;            // experts to copy; whether to the rank looked at
+  std::vector<float> net_loss, pressure_left;                    // [lane] without its copy: of all ranks; of its own
+  std::vector<float> gain;                                       // [expert] of one more copy, its own load left out
+  std::vector<std::uint8_t> loss_known, gain_known;              // [expert]
   std::vector<std::uint8_t> quiet;
   std::vector<std::uint32_t> best_experts;  // [lane] the last state no worse than the start on snapshot 0
 };
