@@ -97,7 +97,7 @@ result<placement> place_planned(const prepared_problem& p, const plan_options& o
   placement out;
   for (std::size_t layer = 0; layer < p.problem.layers; ++layer) {
     out.layers.push_back(settle(p, layer, with_slots(p, layer, slots.data() + layer * p.slots),
-                                options.start != plan_options::start_t::nothing));
+                                options.start != plan_options::start_t::nothing && summary.mended[layer] == 0));
   }
   return out;
 }

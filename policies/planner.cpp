@@ -75,7 +75,7 @@ struct planner::impl {
   }
 
   std::uint32_t plan_layer(std::uint32_t number, worker& w, const snapshot_recipe& recipe, const std::int32_t* current,
-                           const search_limits& limits, std::int32_t* out) const {
+                           const search_limits& limits, std::int32_t* out, std::uint8_t& mended) const {
     recipe.fill(number, limits.power, w.layer);
     if (current != nullptr) adopt(current, w.slots);
     const bool keep = current != nullptr && options.start != plan_options::start_t::nothing;
@@ -83,7 +83,7 @@ struct planner::impl {
       w.layer.home = homes.of_layer(w.layer.weight.data(), w.layer.row, keep ? w.slots.data() : nullptr);
     if (!keep) pack_anew(w, recipe.count());
     w.layer.start(w.slots.data());
-    make_legal(w.layer, replicas);
+    mended = make_legal(w.layer, replicas) ? 1 : 0;
     if (options.start == plan_options::start_t::keep) {
       w.layer.read(out);
       return 0;
@@ -155,6 +155,7 @@ struct planner::impl {
     make_workers(threads, recipe.count());
     plan_summary summary;
     summary.notes = notes;
+    summary.mended.resize(shape.layers);
     summary.drift = observed_drift(loads, shape.layers, shape.experts, ranks.size());
     const bool from_nothing = current == nullptr || options.start == plan_options::start_t::nothing;
     const auto base = limits_for(from_nothing, summary.drift);
@@ -176,8 +177,9 @@ struct planner::impl {
     const auto work = [&](std::uint32_t number) {
       while (begin < shape.layers) {
         for (std::uint32_t layer; (layer = next++) < end;)
-          changes[layer] = plan_layer(layer, *workers[number], recipe,
-                                      current == nullptr ? nullptr : current + at(layer), limits, out + at(layer));
+          changes[layer] =
+              plan_layer(layer, *workers[number], recipe, current == nullptr ? nullptr : current + at(layer), limits,
+                         out + at(layer), summary.mended[layer]);
         block_done.arrive_and_wait();
       }
     };

@@ -67,10 +67,11 @@ struct plan_options {
 };
 
 struct plan_summary {
-  std::uint64_t writes = 0;        // slots whose expert was not on that rank before
-  std::uint64_t changes = 0;       // steps of the search
-  double drift = 0;                // observed; 0 without earlier loads
-  std::vector<std::string> notes;  // what was asked for and could not be, a line each
+  std::uint64_t writes = 0;          // slots whose expert was not on that rank before
+  std::uint64_t changes = 0;         // steps of the search
+  std::vector<std::uint8_t> mended;  // [layer] 1 where `current` was not legal or without home copies
+  double drift = 0;                  // observed; 0 without earlier loads
+  std::vector<std::string> notes;    // what was asked for and could not be, a line each
 };
 
 // Physical-to-logical maps: [layers][slots] experts, the slots of rank 0 first; -1 is an empty slot. Errors:
