@@ -11,7 +11,7 @@ packages=(
   libcaf-dev cppzmq-dev libzmq3-dev libmsgpack-cxx-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
   libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev
   # the tests
-  libgtest-dev libgmock-dev libbenchmark-dev python3 python3-zmq python3-msgpack
+  libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack
 )
 case ${1:-} in
   "") ;;

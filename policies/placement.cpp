@@ -121,9 +121,9 @@ result<plan_options> policy_options(const std::string& policy) {
   plan_options options;
   if (policy == "economy") return options;
   if (policy == "quality") {
-    options.write_price = 0.01;
-    options.price_per_drift = 0.2;
-    options.idle_ranks_max = ~0U;
+    options.write_price = 0.017;
+    options.price_per_drift = 0.33;
+    options.idle_ranks_max = 8;
     return options;
   }
   if (policy == "fresh") {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "policies/dense_pack.hpp"
+#include "policies/dense_restarts.hpp"
 #include "policies/dense_search.hpp"
 #include "policies/plan_homes.hpp"
 #include "policies/plan_loads.hpp"
@@ -95,6 +96,11 @@ struct planner::impl {
       return 0;
     }
     const auto changes = improve(w.layer, limits, w.search);
+    if (const auto times = restarts_for(slots); !keep && times > 0) {
+      const auto more = search_again(w.layer, limits, w.search, times, w.slots);
+      std::copy(w.slots.begin(), w.slots.end(), out);
+      return changes + more;
+    }
     w.layer.expert_at = w.search.best_experts;
     w.layer.read(out);
     return changes;
@@ -120,7 +126,7 @@ struct planner::impl {
     if (drift > 0) price = std::min(price, options.price_per_drift * drift);
     limits.write_price.assign(ranks.size(), static_cast<float>(price * ranks.size() / slots));
     limits.changes_max = std::min(options.changes_max, 16 * slots);
-    limits.idle_scans_max = options.idle_ranks_max;
+    limits.idle_scans_max = from_nothing ? ~0U : options.idle_ranks_max;
     limits.replicas_max = replicas;
     limits.power = options.power;
     return limits;

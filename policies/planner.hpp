@@ -42,9 +42,9 @@ struct recent_loads {
 // How much each snapshot counts. A plan is made for all of them at once, so that experts that heat up together are kept
 // apart. `now` is a mean of the parts, each weighing `fading` times as much as the one after it.
 struct snapshot_weights {
-  double last = 0.1, now = 4, fading = 0.5, part = 1, interval = 0.5;
-  std::uint32_t parts_max = 8;      // more are added up in neighbouring groups
-  std::uint32_t intervals_max = 6;  // the latest ones
+  double last = 0.1, now = 10, fading = 0.3, part = 2, interval = 0.4;
+  std::uint32_t parts_max = 4;       // more are added up in neighbouring groups
+  std::uint32_t intervals_max = 10;  // the latest ones
 };
 
 struct plan_options {
@@ -56,12 +56,12 @@ struct plan_options {
   // Peak-to-average that writing all slots of a layer anew must save; a write must save its share of that. What a write
   // may cost is bounded by `price_per_drift` times the observed drift, so that calm traffic is balanced further: the
   // change of a rank's load from one interval to the next (root mean square, relative to its mean).
-  double write_price = 0.07, price_per_drift = 0.9;
+  double write_price = 0.125, price_per_drift = 1.4;
   snapshot_weights snapshots;
   double target_imbalance = 1;       // peak to average on the last interval at which a layer is left alone
   std::uint32_t changes_max = ~0U;   // a layer
-  std::uint32_t idle_ranks_max = 8;  // hot ranks looked at in vain, one after the other, before a layer is done
-  std::uint32_t power = 8;           // of the norm over ranks and snapshots: 8 or 16
+  std::uint32_t idle_ranks_max = 6;  // hot ranks looked at in vain, one after the other, before a layer is done
+  std::uint32_t power = 16;          // of the norm over ranks and snapshots: 8 or 16
   bool home_copies = false;          // one copy of every expert stays on its group's node
   std::uint32_t threads = 1;
 };
