@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <limits>
-#include <numeric>
 
 namespace ballast::policies {
 
 namespace {
 
 constexpr std::uint32_t none = ~0U;
+constexpr float full = 1e30F;
 
 // Descending weight, then ascending expert: one integer to sort by. Weights are >= 0, so their bits are in order.
 std::uint64_t key_of(float weight, std::uint32_t expert) {
@@ -27,11 +26,14 @@ class packer {
     order_replicas();
     std::uint32_t slot = 0;
     p_.count.assign(ranks_.size(), 0);
-    p_.load.assign(ranks_.size(), 0);
+    p_.done.assign(ranks_.size(), full);  // when a rank ends, or never where it takes no more
+    p_.pace.assign(ranks_.size(), 0);
     p_.members.resize(ranks_.size());
     for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
       p_.members[r] = slot;  // where its slots begin
       slot += ranks_.room[r];
+      p_.pace[r] = 1 / ranks_.speed[r];
+      if (ranks_.room[r] > 0) p_.done[r] = 0;
     }
     std::fill(slots_, slots_ + slot, -1);
     count_homes();
@@ -108,26 +110,46 @@ class packer {
     return is_first ? home_[expert] == node : p_.free_slots[node] > p_.homes_left[node];
   }
 
+  bool may_take(std::uint32_t rank, std::uint32_t expert, bool is_first) const {
+    return node_allows(rank, expert, is_first) && (is_first || !holds(rank, expert));
+  }
   bool put(std::uint32_t expert, bool is_first) {
-    std::uint32_t best = none;
-    float best_time = std::numeric_limits<float>::infinity();
-    const float one = p_.each[expert];
-    for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
-      if (p_.count[r] >= ranks_.room[r]) continue;
-      const float time = (p_.load[r] + one) / ranks_.speed[r];
-      if (best != none && !(time < best_time)) continue;
-      if (!node_allows(r, expert, is_first) || (!is_first && holds(r, expert))) continue;
-      best = r;
-      best_time = time;
-    }
+    auto best = soonest(p_.each[expert]);
+    if (!(p_.done[best] < full)) return false;
+    if (!may_take(best, expert, is_first)) best = soonest_that_may(expert, is_first);
     if (best == none) return false;
     fill(best, expert);
     if (home_ != nullptr && is_first) --p_.homes_left[ranks_.node[best]];
     return true;
   }
+
+  // The rank where a load ends first; the lowest of several.
+  std::uint32_t soonest(float load) const {
+    const float *done = p_.done.data(), *pace = p_.pace.data();
+    std::uint32_t best = 0;
+    float least = full * 2;
+    for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
+      const float time = done[r] + pace[r] * load;
+      best = time < least ? r : best;
+      least = time < least ? time : least;
+    }
+    return best;
+  }
+  std::uint32_t soonest_that_may(std::uint32_t expert, bool is_first) const {
+    std::uint32_t best = none;
+    float best_time = full;
+    for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
+      const float time = p_.done[r] + p_.pace[r] * p_.each[expert];
+      if (time < best_time && may_take(r, expert, is_first)) {
+        best = r;
+        best_time = time;
+      }
+    }
+    return best;
+  }
   void fill(std::uint32_t rank, std::uint32_t expert) {
     slots_[p_.members[rank] + p_.count[rank]++] = static_cast<std::int32_t>(expert);
-    p_.load[rank] += p_.each[expert];
+    p_.done[rank] = p_.count[rank] < ranks_.room[rank] ? p_.done[rank] + p_.pace[rank] * p_.each[expert] : full;
     if (home_ != nullptr) --p_.free_slots[ranks_.node[rank]];
   }
 

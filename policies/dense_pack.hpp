@@ -12,7 +12,7 @@ namespace ballast::policies {
 struct pack_space {
   std::vector<std::uint32_t> order, copies, heap, members, count, free_slots, homes_left;
   std::vector<std::uint64_t> keys;
-  std::vector<float> each, load;
+  std::vector<float> each, done, pace;
 };
 
 // Copies for the heaviest experts, then the heaviest replica first to the rank that is done soonest. weights[expert];

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "policies/dense_scan_impl.hpp"
+#include "policies/dense_copies_impl.hpp"
+#include "policies/dense_exchanges_impl.hpp"
 
 namespace ballast::policies {
 
@@ -42,6 +43,7 @@ class searcher {
     bool prepared = false;
     const float start_peak = peak_of_first(d_);
     space_.best_experts = d_.expert_at;
+    if (start_peak <= limits_.peak_enough) return 0;
     while (done < limits_.changes_max && idle < limits_.idle_scans_max) {
       const auto rank = hottest_awake();
       if (rank == d_.ranks) break;
@@ -63,7 +65,9 @@ class searcher {
       prepared = false;
       idle = 0;
       ++done;
-      if (peak_of_first(d_) <= start_peak) space_.best_experts = d_.expert_at;
+      const float now = peak_of_first(d_);
+      if (now <= start_peak) space_.best_experts = d_.expert_at;
+      if (now <= limits_.peak_enough) break;
     }
     return done;
   }

@@ -14,11 +14,19 @@ namespace ballast::policies {
 // power mean of all ranks, in units of one rank's mean load, to first order.
 struct search_limits {
   std::vector<float> write_price;  // [rank] gain that a write to it must bring
+  float peak_enough = 0;           // on snapshot 0: nothing is sought below it
   float gain_min = 1e-6F;          // of any change
   std::uint32_t changes_max = 0;
   std::uint32_t idle_scans_max = ~0U;  // ranks looked at in vain before giving up
   std::uint32_t replicas_max = 0;      // copies may fill empty slots up to this many in all
   std::uint32_t power = 8;             // 8 or 16
+};
+
+struct found_change {
+  enum kind_t : std::uint8_t { none, exchange, copy } kind = none;
+  float score = 0;            // gain less the price of the writes
+  std::uint32_t subject = 0;  // lane (exchange) or expert (copy)
+  std::uint32_t lane = 0;     // the other one, or where the copy goes
 };
 
 // Memory for the search; once a thread.

@@ -121,14 +121,13 @@ result<plan_options> policy_options(const std::string& policy) {
   plan_options options;
   if (policy == "economy") return options;
   if (policy == "quality") {
-    options.write_price = 0.017;
-    options.price_per_drift = 0.33;
-    options.idle_ranks_max = 8;
+    options.write_price = 0.0185;
+    options.price_per_drift = 0.36;
     return options;
   }
   if (policy == "fresh") {
     options.start = plan_options::start_t::nothing;
-    options.idle_ranks_max = ~0U;
+    options.gain_min = 1e-3;
     return options;
   }
   if (policy == "static") {

@@ -128,6 +128,9 @@ struct planner::impl {
     limits.changes_max = std::min(options.changes_max, 16 * slots);
     limits.idle_scans_max = from_nothing ? ~0U : options.idle_ranks_max;
     limits.replicas_max = replicas;
+    // A plan for one load is as good as it can be told; for several, little is lost with the last small steps.
+    limits.gain_min = snapshots == 1 ? 1e-6F : static_cast<float>(options.gain_min);
+    if (snapshots == 1) limits.peak_enough = static_cast<float>(options.target_imbalance);
     limits.power = options.power;
     return limits;
   }

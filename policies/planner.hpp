@@ -56,9 +56,11 @@ struct plan_options {
   // Peak-to-average that writing all slots of a layer anew must save; a write must save its share of that. What a write
   // may cost is bounded by `price_per_drift` times the observed drift, so that calm traffic is balanced further: the
   // change of a rank's load from one interval to the next (root mean square, relative to its mean).
-  double write_price = 0.125, price_per_drift = 1.4;
+  double write_price = 0.135, price_per_drift = 1.4;
   snapshot_weights snapshots;
-  double target_imbalance = 1;       // peak to average on the last interval at which a layer is left alone
+  // Peak to average on the last interval at which a layer is left alone; without history also where the search ends.
+  double target_imbalance = 1;
+  double gain_min = 1e-6;  // load of a rank, relative to the mean, that a change must save at least, with history
   std::uint32_t changes_max = ~0U;   // a layer
   std::uint32_t idle_ranks_max = 6;  // hot ranks looked at in vain, one after the other, before a layer is done
   std::uint32_t power = 16;          // of the norm over ranks and snapshots: 8 or 16
