@@ -53,6 +53,7 @@ void add_simulate_flags(CLI::App& to, simulate_options& o) {
   add_recording_flags(to, o.recording);
   to.add_option("--ranks", o.ranks, "ranks to place on")->required()->check(ranks_range);
   to.add_option("--nodes", o.nodes, "nodes that they lie on")->check(nodes_range)->capture_default_str();
+  to.add_option("--records", o.records, "replay only the first so many records")->check(CLI::PositiveNumber);
   to.add_option("--policy", o.policies, "list of policies, or all")->delimiter(',')->capture_default_str();
   to.add_option("--interval", o.intervals, "list: records between rebalances; default: as the recording says, or 8")
       ->delimiter(',')

@@ -38,6 +38,7 @@ struct plan_verb_options {
 struct simulate_options {
   recording_options recording;
   std::uint32_t ranks = 0, nodes = 1;
+  std::uint64_t records = 0;                 // replay only the first so many; 0: all
   std::vector<std::string> policies = {"economy"};
   std::vector<std::uint32_t> intervals;  // records; empty: as the recording says, or 8
   std::vector<std::uint32_t> redundant = {0};

@@ -281,6 +281,13 @@ TEST_F(offline_verbs, simulate_compares_settings_in_a_table_and_as_json) {
   }
 }
 
+TEST_F(offline_verbs, simulate_replays_only_the_first_records) {
+  const auto o =
+      run({"simulate", "--stats", data("small-drift-s1.jsonl.gz"), "--ranks", "4", "--records", "40", "--json", "-"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(document::parse(o.out)["runs"][0]["rebalances"].size(), 4U);
+}
+
 TEST_F(offline_verbs, help_names_the_flags) {
   EXPECT_THAT(run({"plan", "--help"}).out, HasSubstr("--first-dense-layers"));
   EXPECT_THAT(run({"simulate", "--help"}).out, HasSubstr("--steps-per-record"));
