@@ -68,10 +68,12 @@ class layer_solver {
   layer_certificate operator()(layer_placement& layer, const std::vector<double>& loads) {
     collect(layer, loads);
     double total = 0;
-    for (const auto b : graph_.base) total += b;
-    for (const auto l : graph_.load) total += l;
+    for (const auto b : base_) total += b;
+    for (const auto& c : choices_) total += c.load;
     if (!(total > 0)) return {};
-    const double bound = flow_.solve(graph_, std::max(options_.gap / 2, 1e-12));
+    flow_.use(graph_);
+    const double bound =
+        flow_.solve({choice_loads_.data(), base_.data(), seats_.speed.data()}, std::max(options_.gap / 2, 1e-12));
     apply(layer);
     double peak = 0;
     for (std::size_t s = 0; s < carried_.size(); ++s) peak = std::max(peak, carried_[s] / seats_.speed[s]);
@@ -83,11 +85,14 @@ class layer_solver {
   struct choice {  // an expert with several replicas here
     std::uint32_t expert;
     double part;  // of its tokens: what replicas elsewhere leave
+    double load;  // that part's
   };
 
   void collect(layer_placement& layer, const std::vector<double>& loads) {
-    graph_.clear(seats_.speed);
+    graph_.clear(static_cast<std::uint32_t>(seats_.ids.size()));
+    base_.assign(seats_.ids.size(), 0.0);
     choices_.clear();
+    choice_loads_.clear();
     for (std::uint32_t e = 0; e < layer.size(); ++e) {
       auto& replicas = layer[e];
       const auto begin = graph_.rank.size();
@@ -103,14 +108,15 @@ class layer_solver {
       const auto here = graph_.rank.size() - begin;
       const double part = 1 - elsewhere;
       if (here > 1 && loads[e] > 0 && part > options_.least * static_cast<double>(here)) {
-        graph_.close_expert(loads[e] * part);
-        choices_.push_back({e, part});
+        graph_.close_expert();
+        choices_.push_back({e, part, loads[e] * part});
+        choice_loads_.push_back(loads[e] * part);
         continue;
       }
       graph_.rank.resize(begin);
       keep(replicas, here, part, loads[e]);
     }
-    carried_ = graph_.base;
+    carried_ = base_;
   }
 
   // Nothing to choose.
@@ -119,17 +125,17 @@ class layer_solver {
       const auto seat = seats_.find(r.seat);
       if (seat == seat_table::none) continue;
       if (part > 0) r.share = part / static_cast<double>(here);
-      graph_.base[seat] += load * r.share;
+      base_[seat] += load * r.share;
     }
   }
 
   void apply(layer_placement& layer) {
     for (std::uint32_t c = 0; c < choices_.size(); ++c) {
-      const double load = graph_.load[c], part = choices_[c].part;
+      const auto [expert, part, load] = choices_[c];
       auto k = graph_.first[c];
       double sum = 0;
       replica* largest = nullptr;
-      for (auto& r : layer[choices_[c].expert]) {
+      for (auto& r : layer[expert]) {
         if (seats_.find(r.seat) == seat_table::none) continue;
         r.share = std::max(flow_.flow()[k++] / load * part, options_.least);
         sum += r.share;
@@ -137,7 +143,7 @@ class layer_solver {
       }
       largest->share += part - sum;
       k = graph_.first[c];
-      for (const auto& r : layer[choices_[c].expert]) {
+      for (const auto& r : layer[expert]) {
         if (seats_.find(r.seat) != seat_table::none) carried_[graph_.rank[k++]] += load * (r.share / part);
       }
     }
@@ -148,7 +154,8 @@ class layer_solver {
   share_graph graph_;
   share_flow flow_;
   std::vector<choice> choices_;
-  std::vector<double> carried_;  // [seat] load
+  std::vector<double> choice_loads_;
+  std::vector<double> base_, carried_;  // [seat] load
 };
 
 }  // namespace
