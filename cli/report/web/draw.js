@@ -3,7 +3,7 @@ function frame(id, height, margin) {
   const box = byId(id);
   const width = Math.max(160, box.clientWidth);
   box.textContent = "";
-  const svg = d3.select(box).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("height", height).attr("role", "img");
+  const svg = d3.select(box).append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("role", "img");
   return {
     box, svg, width, height,
     x: [margin.left, width - margin.right], y: [height - margin.bottom, margin.top],

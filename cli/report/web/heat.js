@@ -34,11 +34,12 @@ function layoutHeat(side) {
   const innerWidth = width - heatMargin.left - heatMargin.right, innerHeight = rowHeight * heat.rows;
   const stage = d3.select(box).append("div").attr("class", "stage");
   const height = innerHeight + heatMargin.top + heatMargin.bottom;
-  const svg = stage.append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("height", height).attr("aria-hidden", "true");
+  const svg = stage.append("svg").attr("viewBox", `0 0 ${width} ${height}`).attr("aria-hidden", "true");
   const canvas = stage.append("canvas").node(), scale = Math.max(1, Math.min(3, window.devicePixelRatio || 1));
   canvas.width = Math.round(innerWidth * scale);
   canvas.height = Math.round(innerHeight * scale);
-  Object.assign(canvas.style, {left: heatMargin.left + "px", top: heatMargin.top + "px", width: innerWidth + "px", height: innerHeight + "px"});
+  const part = (length, of) => 100 * length / of + "%";  // so that it keeps its place when paper is narrower
+  Object.assign(canvas.style, {left: part(heatMargin.left, width), top: part(heatMargin.top, height), width: part(innerWidth, width), height: part(innerHeight, height)});
   canvas.setAttribute("role", "img");
   heatAxes(svg, heat, rowHeight, innerWidth, innerHeight);
   drawn[side] = {view, box, canvas, svg, rowHeight, innerWidth, peaks: svg.append("g")};
@@ -62,7 +63,7 @@ function heatAxes(svg, heat, rowHeight, innerWidth, innerHeight) {
 function drawHeat(side) {
   const on = drawn[side];
   if (!on) return;
-  const heat = on.view.heat, at = frameOf(on.view);
+  const heat = on.view.heat, at = frameOf(on.view), record = on.view.steps.record[heat.frames[at]];
   paint(on.canvas, heat, at, Math.min(on.rowHeight, on.innerWidth / heat.columns) >= 10);
   const peaks = d3.range(heat.rows).map(row => peakOf(heat, at, row));
   const x = d3.scaleLinear([1, heatColor.domain()[1]], [0, heatMargin.right - 8]).clamp(true);
@@ -71,8 +72,8 @@ function drawHeat(side) {
     .attr("width", peak => x(peak));
   const mean = d3.mean(peaks), worst = d3.maxIndex(peaks);
   d3.select(on.box).select("em").remove();
-  d3.select(on.box).select(".panel-title").append("em").text(`${ratio(mean)} · worst ${ratio(peaks[worst])} in layer ${heat.layers[worst]}`);
-  on.canvas.setAttribute("aria-label", `${on.view.name}: load of ${heat.columns} ranks in ${heat.rows} layers after record ${recordShown()}. ` +
+  d3.select(on.box).select(".panel-title").append("em").text(`${record === recordShown() ? "" : `record ${grouped(record)}: `}${ratio(mean)} · worst ${ratio(peaks[worst])} in layer ${heat.layers[worst]}`);
+  on.canvas.setAttribute("aria-label", `${on.view.name}: load of ${heat.columns} ranks in ${heat.rows} layers after record ${record}. ` +
     `Busiest rank over mean: ${ratio(mean)} on average, ${ratio(peaks[worst])} in layer ${heat.layers[worst]}.`);
 }
 
