@@ -6,6 +6,8 @@
 #include <map>
 #include <set>
 
+#include "policies/shares.hpp"
+
 namespace ballast::cluster {
 namespace {
 
@@ -72,10 +74,11 @@ bool stays_on(const layer_placement& layer, const std::vector<seat_info>& seats)
 }
 
 // Layers whose gain does not pay for their copies keep their replicas; their shares are solved all the same.
-std::uint32_t leave_what_does_not_pay(const plan_request& request, const plan_task& task, placement& target) {
+// `stay`: the table in use with the shares that it would have.
+std::uint32_t leave_what_does_not_pay(const plan_request& request, const plan_task& task, const placement& stay,
+                                      placement& target) {
   const auto& p = task.problem;
   const auto& base = *p.current;
-  const placement stay = request.solve_shares ? with_solved_shares(base, p) : base;
   const auto before = policies::imbalance(stay, p.loads, p.seats).layers;
   const auto after = policies::imbalance(target, p.loads, p.seats).layers;
   std::vector<policies::layer_change> changes;
@@ -106,7 +109,9 @@ result<model_plan> plan_start(const plan_request& request, const plan_task& task
 result<model_plan> plan_move(const plan_request& request, const plan_task& task) {
   auto target = target_of(request, task);
   if (!target) return fail(target.error());
-  const auto left = request.benefit ? leave_what_does_not_pay(request, task, *target) : 0;
+  auto stay = request.solve_shares ? with_solved_shares(*task.problem.current, task.problem) : *task.problem.current;
+  if (!stay) return fail(stay.error());
+  const auto left = request.benefit ? leave_what_does_not_pay(request, task, *stay, *target) : 0;
   auto waves = policies::plan_waves(*task.problem.current, *target, task.everyone, request.limits);
   if (!waves) return fail(waves.error());
   model_plan out;
@@ -115,14 +120,26 @@ result<model_plan> plan_move(const plan_request& request, const plan_task& task)
   out.waves = std::move(waves->waves);
   out.copies = waves->copies;
   out.layers_left = left;
+  out.imbalance_staying = mean_imbalance(*stay, task);
+  return out;
+}
+
+result<model_plan> plan_repair(const plan_request& request, const plan_task& task) {
+  auto out = repair(task);
+  if (!out || !request.solve_shares) return out;
+  auto solved = with_solved_shares(std::move(out->table), task.problem);
+  if (!solved) return fail(solved.error());
+  out->target = out->table = std::move(*solved);
   return out;
 }
 
 // The table in use with other shares: a wave that adds and drops nothing.
-model_plan plan_shares(const plan_task& task) {
+result<model_plan> plan_shares(const plan_task& task) {
+  auto solved = with_solved_shares(*task.problem.current, task.problem);
+  if (!solved) return fail(solved.error());
   model_plan out;
   out.table = *task.problem.current;
-  out.target = with_solved_shares(out.table, task.problem);
+  out.target = std::move(*solved);
   out.waves.push_back({{}, {}, out.target});
   return out;
 }
@@ -142,7 +159,6 @@ void add_joiners(const plan_request& request, const plan_task& task, model_plan&
       std::ranges::sort(replicas, {}, &replica::seat);
     }
   even_shares(out.table);
-  if (request.solve_shares) out.table = with_solved_shares(std::move(out.table), task.problem);
 }
 
 result<model_plan> plan_grow(const plan_request& request, const plan_task& task) {
@@ -152,6 +168,11 @@ result<model_plan> plan_grow(const plan_request& request, const plan_task& task)
   out.table = *task.problem.current;
   out.target = std::move(*target);
   if (!request.join_first) add_joiners(request, task, out);
+  if (!request.join_first && request.solve_shares) {
+    auto solved = with_solved_shares(std::move(out.table), task.problem);
+    if (!solved) return fail(solved.error());
+    out.table = std::move(*solved);
+  }
   auto waves = policies::plan_waves(out.table, out.target, task.everyone, request.limits);
   if (!waves) return fail(waves.error());
   out.waves = std::move(waves->waves);
@@ -160,6 +181,12 @@ result<model_plan> plan_grow(const plan_request& request, const plan_task& task)
 }
 
 }  // namespace
+
+result<placement> with_solved_shares(placement p, const policies::placement_problem& problem) {
+  auto solved = policies::solve_shares(std::move(p), problem.loads, problem.seats);
+  if (!solved) return fail(solved.error());
+  return std::move(solved->table);
+}
 
 void even_shares(placement& p) {
   for (auto& layer : p.layers)
@@ -185,9 +212,7 @@ result<plan> make_plan(const plan_request& request) {
         made = plan_grow(request, task);
         break;
       case plan_kind::repair:
-        made = repair(task);
-        if (made && request.solve_shares)
-          made->target = made->table = with_solved_shares(std::move(made->table), task.problem);
+        made = plan_repair(request, task);
         break;
       case plan_kind::shares:
         made = plan_shares(task);
@@ -199,9 +224,6 @@ result<plan> make_plan(const plan_request& request) {
     if (request.kind != plan_kind::repair) {
       made->imbalance_before = task.problem.current ? mean_imbalance(*task.problem.current, task) : 0;
       made->imbalance_after = mean_imbalance(made->target, task);
-      made->imbalance_staying = made->imbalance_before;
-      if (request.solve_shares && request.kind == plan_kind::move)
-        made->imbalance_staying = mean_imbalance(with_solved_shares(*task.problem.current, task.problem), task);
     }
     if (made->copies == 0) made->copies = made->staged.size();
     out.models.push_back(std::move(*made));

@@ -68,8 +68,8 @@ result<plan> make_plan(const plan_request& request);
 // that the next table names, every source holding what is read from it. Error: the first fault found.
 status check_plan(const plan_request& request, const plan& made);
 
-// The same replicas with shares that even the seats' loads out, for the problem's loads and seats.
-placement with_solved_shares(placement p, const policies::placement_problem& problem);
+// The same replicas with shares solved for the problem's loads and seats. Errors: those of policies::solve_shares.
+result<placement> with_solved_shares(placement p, const policies::placement_problem& problem);
 
 // Replicas of each expert take even shares.
 void even_shares(placement& p);

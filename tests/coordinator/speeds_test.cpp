@@ -144,7 +144,7 @@ TEST(Benefit, LeavesLayersOutThatDoNotPay) {
   const auto none = *make_plan(r);
   EXPECT_EQ(none.models[0].copies, 0u);
   EXPECT_GE(none.models[0].layers_left, 1u);
-  EXPECT_EQ(none.models[0].target.layers, with_solved_shares(*r.tasks[0].problem.current, r.tasks[0].problem).layers);
+  EXPECT_EQ(none.models[0].target.layers, with_solved_shares(*r.tasks[0].problem.current, r.tasks[0].problem)->layers);
 }
 
 TEST(Benefit, NeverKeepsALayerOnASeatThatIsToLeave) {
