@@ -120,6 +120,8 @@ status verbs::report(const report_options& options, const screen& to) {
     if (auto ok = add_simulation(file, all); !ok) return ok;
   auto data = report::page_data_of(std::move(all.sources), std::move(all.views));
   data.bundle_bytes = all.bundle_bytes;
+  if (!options.simulations.empty())
+    data.notes.emplace_back("A simulation's even layout is judged by single records, its runs by whole intervals.");
   const auto page = report::page_of(data);
   if (options.out == "-") {
     to.out << page;

@@ -24,6 +24,9 @@ function leftAxis(chart, scale, ticks, format) {
   chart.svg.append("g").attr("transform", `translate(${chart.x[0]},0)`).call(axis);
 }
 
+// About six pixels a letter; the whole name stands in the tip and above.
+const fitted = (text, width) => text.length * 6 <= width ? text : text.slice(0, Math.max(1, Math.floor(width / 6) - 1)) + "…";
+
 function note(chart, text) {
   chart.svg.append("text").attr("x", (chart.x[0] + chart.x[1]) / 2).attr("y", (chart.y[0] + chart.y[1]) / 2)
     .attr("text-anchor", "middle").text(text);

@@ -30,9 +30,12 @@ function expertsShown(view) {
 }
 
 function drawSide(side, list, top, titled) {
-  const line = 15, chart = frame("experts-" + side, 22 + line * Math.max(1, list.length), {left: 30, right: 30, top: 20, bottom: 2});
+  const line = 15, chart = frame("experts-" + side, 2 + line * Math.max(1, list.length), {left: 30, right: 30, top: 0, bottom: 2});
   const x = d3.scaleLinear([0, top], chart.x), y = i => chart.y[1] + i * line;
-  if (titled) chart.svg.append("text").attr("class", "strong").attr("x", 0).attr("y", 11).text(viewOf(side).name);
+  if (titled) {
+    panelTitle(chart.box, side, viewOf(side), "");
+    chart.box.prepend(chart.box.lastChild);
+  }
   const bars = chart.svg.selectAll("g").data(list).join("g").attr("transform", (_, i) => `translate(0,${y(i)})`);
   bars.append("text").attr("x", chart.x[0] - 6).attr("y", line / 2).attr("dy", "0.32em").attr("text-anchor", "end").text(e => e.expert);
   bars.selectAll("rect").data(e => d3.range(e.copies).map(i => ({i, e}))).join("rect").attr("class", side + "-fill").attr("y", 2).attr("height", line - 4)

@@ -28,7 +28,7 @@ function drawHistogram() {
       .attr("width", Math.max(1, bar - 1)).attr("y", part => y(part)).attr("height", part => base - y(part));
     const ticks = y.ticks(3).filter(tick => tick > 0);
     chart.svg.append("g").selectAll("text").data(ticks).join("text").attr("x", chart.x[0] - 6).attr("y", y).attr("dy", "0.32em").attr("text-anchor", "end").text(t => Math.round(100 * t) + " %");
-    chart.svg.append("text").attr("class", "strong").attr("x", chart.x[1]).attr("y", base - band + 16).attr("text-anchor", "end").text(viewOf(side).name);
+    chart.svg.append("text").attr("class", "strong").attr("x", chart.x[1]).attr("y", base - band + 16).attr("text-anchor", "end").text(fitted(viewOf(side).name, chart.inner));
     chart.svg.append("rect").attr("class", "hit").attr("x", chart.x[0]).attr("width", chart.inner).attr("y", base - band).attr("height", band)
       .on("pointermove", () => binTip(d3.event, side, bars, Math.floor((d3.clientPoint(chart.svg.node(), d3.event)[0] - chart.x[0]) / bar))).on("pointerleave", hideTip);
   });

@@ -92,7 +92,8 @@ TEST_F(report_simulation, says_which_field_is_wrong) {
   expect(broken([](auto& d) { d["runs"][0]["rebalances"][3]["moves"] = 1e300; }),
          "runs[0].rebalances[3].moves is not a count");
   expect(broken([](auto& d) { d["runs"][0]["rebalances"][3] = 1; }), "runs[0].rebalances[3].record is not a number");
-  expect(broken([](auto& d) { d["runs"][0]["rebalances"] = nlohmann::json::array(); }), "runs[0].rebalances is not a list with an entry");
+  expect(broken([](auto& d) { d["runs"][0]["rebalances"] = nlohmann::json::array(); }),
+         "runs[0].rebalances is not a list with an entry");
   expect(broken([](auto& d) { d["runs"][0]["load"][2][1][0] = "hot"; }), "runs[0].load is not a list");
   expect(broken([](auto& d) { d["runs"][0]["load"][2][1].erase(0); }), "runs[0].load is not a list");
   expect(broken([](auto& d) { d["runs"][0]["ranks"] = 0; }), "runs[0].ranks is not a number of ranks");
