@@ -106,6 +106,7 @@ void add_report_flags(CLI::App& to, report_options& o) {
   to.add_option("--stats-format", o.stats_format, "vllm, sglang, ballast; default: as the content shows");
   to.add_option("--first-dense-layers", o.first_dense_layers, "dense layers before the first MoE layer (sglang)")
       ->check(layers_range);
+  to.add_option("--records", o.records, "replay only the first so many records")->check(CLI::PositiveNumber);
   to.add_option("--simulation", o.simulations,
                 "list: what ballast simulate --json wrote; with --with-load for heat maps")
       ->delimiter(',');

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <ostream>
 
+#include "cli/offline/held_recording.hpp"
 #include "cli/offline/progress.hpp"
 #include "cli/render/render.hpp"
 #include "cli/report/page.hpp"
@@ -38,16 +40,6 @@ status check(const report_options& o) {
   return {};
 }
 
-result<policies::load_recording> read_recording(const report_options& o, const std::string& file) {
-  policies::load_options how{.first_dense_layers = o.first_dense_layers};
-  if (!o.stats_format.empty()) {
-    const auto named = policies::file_format_of(o.stats_format);
-    if (!named) return fail(named.error());
-    how.format = *named;
-  }
-  return policies::read_load_records(file, how);
-}
-
 // The even layout for each interval first, then what was asked for.
 struct replays {
   std::vector<offline::setting> all;
@@ -72,7 +64,8 @@ result<replays> settings_of(const report_options& o, std::uint32_t recorded_inte
 }
 
 status add_recording(const report_options& o, const std::string& file, const screen& to, gathered& all) {
-  const auto recording = read_recording(o, file);
+  auto* terminal = to.err_is_terminal ? &to.err : nullptr;
+  const auto recording = offline::hold_recording({file, o.stats_format, o.first_dense_layers, o.records}, terminal);
   if (!recording) return fail(recording.error());
   const auto& meta = recording->meta;
   const auto settings = settings_of(o, meta.steps_per_interval);
@@ -81,7 +74,7 @@ status add_recording(const report_options& o, const std::string& file, const scr
   const auto name = file == "-" ? "standard input" : std::filesystem::path(file).filename().string();
   all.sources.push_back({name, meta.model, meta.layers, meta.experts, recording->records.size()});
   const offline::replay_input input{*recording, o.ranks, o.nodes, {}, true};
-  offline::progress bar(to.err_is_terminal ? &to.err : nullptr, "runs");
+  offline::progress bar(terminal, "runs");
   for (std::size_t done = 0; done < settings->all.size(); ++done) {
     const auto run = offline::replay(input, settings->all[done]);
     if (!run) return fail(run.error());
@@ -120,7 +113,7 @@ status verbs::report(const report_options& options, const screen& to) {
     if (auto ok = add_simulation(file, all); !ok) return ok;
   auto data = report::page_data_of(std::move(all.sources), std::move(all.views));
   data.bundle_bytes = all.bundle_bytes;
-  if (!options.simulations.empty())
+  if (std::any_of(data.views.begin(), data.views.end(), [](const auto& v) { return v.even_layout && v.heat.empty(); }))
     data.notes.emplace_back("A simulation's even layout is judged by single records, its runs by whole intervals.");
   const auto page = report::page_of(data);
   if (options.out == "-") {

@@ -14,6 +14,7 @@ struct report_options {
   std::vector<std::string> simulations;  // what ballast simulate --json wrote
   std::string stats_format;              // empty: as the content shows
   std::uint32_t first_dense_layers = 0;
+  std::uint64_t records = 0;  // replay only the first so many; 0: all
   std::uint32_t ranks = 0, nodes = 1;
   std::vector<std::string> policies = {"economy"};
   std::vector<std::uint32_t> intervals;  // records; empty: as the recording says, or 8

@@ -5,6 +5,7 @@
 #include <ostream>
 #include <thread>
 
+#include "cli/offline/held_recording.hpp"
 #include "cli/offline/progress.hpp"
 #include "cli/offline/simulation_report.hpp"
 #include "cli/verbs/offline.hpp"
@@ -15,37 +16,6 @@ namespace {
 
 constexpr double usual_steps_per_record = 100;
 constexpr std::uint32_t usual_interval = 8;
-constexpr std::uint64_t numbers_max = std::uint64_t{1} << 27;
-
-// A replay looks at all records many times over, so they are held: as many as fit.
-result<policies::load_recording> read_recording(const simulate_options& options, const screen& to) {
-  auto format = policies::file_format::automatic;
-  if (!options.recording.stats_format.empty()) {
-    const auto named = policies::file_format_of(options.recording.stats_format);
-    if (!named) return fail(named.error());
-    format = *named;
-  }
-  auto reader = policies::load_record_reader::open(
-      options.recording.stats, {.first_dense_layers = options.recording.first_dense_layers, .format = format});
-  if (!reader) return fail(reader.error());
-  offline::progress bar(to.err_is_terminal ? &to.err : nullptr, "records read");
-  policies::load_recording out;
-  while (options.records == 0 || out.records.size() < options.records) {
-    auto record = reader->next();
-    if (!record) return fail(record.error());
-    if (!*record) break;
-    const auto held = out.records.size();
-    if ((held + 1) * reader->meta().layers * reader->meta().experts > numbers_max) {
-      return fail(errc::does_not_fit,
-                  fmt::format("{}: {} records fill the {} GiB that a replay may hold; replay fewer with --records {}",
-                              options.recording.stats, held, (numbers_max * sizeof(double)) >> 30, held));
-    }
-    out.records.push_back({(*record)->step, std::move((*record)->tokens), 0, {}, {}, {}});
-    bar.at(out.records.size(), 0);
-  }
-  out.meta = reader->meta();
-  return out;
-}
 
 // Steps of a record, if the recording counts steps and not records.
 double steps_per_record(const policies::load_recording& recording) {
@@ -79,7 +49,10 @@ result<std::vector<offline::setting>> settings_of(const simulate_options& option
 status verbs::simulate(const simulate_options& options, const screen& to) {
   const auto bytes = offline::bundle_bytes(options.bundle);
   if (!bytes) return fail(bytes.error());
-  const auto recording = read_recording(options, to);
+  const auto& from = options.recording;
+  const auto recording =
+      offline::hold_recording({from.stats, from.stats_format, from.first_dense_layers, options.records},
+                              to.err_is_terminal ? &to.err : nullptr);
   if (!recording) return fail(recording.error());
   const auto settings = settings_of(options, recording->meta);
   if (!settings) return fail(settings.error());

@@ -4,7 +4,7 @@ const charts = {};  // those over time, whose markers follow the slider
 function drawLead() {
   const v = viewOf("right"), s = v.about;
   const name = s.model || s.file, many = report.sources.length > 1 ? ` and ${report.sources.length - 1} more` : "";
-  byId("lead").textContent = `${name}${many}: ${s.layers} layers of ${s.experts} experts on ${v.ranks} ranks` + (v.nodes > 1 ? ` on ${v.nodes} nodes` : "") +
+  byId("lead").textContent = `${name}${many}: ${s.layers} ${s.layers === 1 ? "layer" : "layers"} of ${s.experts} experts on ${v.ranks} ranks` + (v.nodes > 1 ? ` on ${v.nodes} nodes` : "") +
     `. After every ${v.interval} of ${s.records} records experts are placed by the load seen so far; each placement is judged by the interval that follows.`;
 }
 

@@ -66,6 +66,7 @@ TEST(report_verb, refuses_what_cannot_be_shown) {
   expect(refused({"--stats", drift, "--ranks", "4", "--interval", "1,2,3,4,5", "--policy", "economy,quality"}),
          "--simulation");
   expect(refused({"--stats", drift, "--ranks", "4", "--interval", "100"}), "--interval");
+  expect(refused({"--stats", drift, "--ranks", "4", "--records", "20"}), "20 records");
   expect(refused({"--stats", drift, "--ranks", "2", "--nodes", "3"}), "3 nodes");
   expect(refused({"--stats", drift + ".none", "--ranks", "4"}), "none");
   expect(refused({"--simulation", drift}), "is not JSON");
