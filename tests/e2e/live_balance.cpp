@@ -18,7 +18,7 @@
 #include "cli/load/load_generator.hpp"
 #include "coordinator/service.hpp"
 #include "messages/log.hpp"
-#include "policies/formats/line_reader.hpp"
+#include "policies/formats/byte_source.hpp"
 #include "policies/load_window.hpp"
 
 namespace {
@@ -69,9 +69,10 @@ gpu::moe_shape shape_of(const settings_of_run& s) {
 std::vector<std::map<seat_id, std::vector<double>>> received_by_interval(const std::string& file, step_t first,
                                                                          std::uint32_t interval_steps) {
   std::vector<std::map<seat_id, std::vector<double>>> out;
-  auto lines = must(policies::line_reader::open(file));
+  const auto bytes = must(policies::byte_source::open(file));
+  std::istream lines(bytes.get());
   std::string line;
-  while (must(lines.next(line))) {
+  while (std::getline(lines, line)) {
     const auto record = nlohmann::json::parse(line);
     if (record["record_type"] != "eplb_load_stats" || record["step"] < first) continue;
     const auto interval = (record["step"].get<step_t>() - first) / interval_steps;
@@ -83,6 +84,7 @@ std::vector<std::map<seat_id, std::vector<double>>> received_by_interval(const s
         got[layer] += record["rank_load"][layer][i].get<double>();
       }
   }
+  if (bytes->failure()) must(result<bool>(fail(*bytes->failure())));
   return out;
 }
 
