@@ -8,13 +8,15 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <iterator>
-#include <nlohmann/json.hpp>
+
+#include "policies/formats/load_writer.hpp"
 
 namespace ballast {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr auto form = policies::file_format::ballast;
 
 std::string path_of(const std::string& path, model_index model, std::string name) {
   if (model == 0) return path;
@@ -35,53 +37,31 @@ void put_aside(const std::string& path, std::uint32_t files) {
   if (files > 1) fs::rename(path, path + ".1", ignored);
 }
 
-void write_row(std::string& out, const std::vector<double>& row) {
-  out += '[';
-  for (std::size_t i = 0; i < row.size(); ++i) {
-    if (i > 0) out += ',';
-    fmt::format_to(std::back_inserter(out), "{}", row[i]);
-  }
-  out += ']';
+policies::load_meta meta_of(const cluster::recorded_interval& what) {
+  policies::load_meta meta;
+  meta.model = what.model.name;
+  meta.fingerprint = what.model.fingerprint;
+  meta.layers = what.model.layers;
+  meta.experts = what.model.experts;
+  meta.groups = what.model.groups;
+  meta.redundant = what.redundant;
+  meta.ranks = static_cast<std::uint32_t>(what.loads.received.size());
+  meta.nodes = what.nodes;
+  return meta;
 }
 
-std::string meta_line(const cluster::recorded_interval& what) {
-  const auto& m = what.model;
-  const nlohmann::ordered_json meta{{"record_type", "eplb_load_meta"},
-                                    {"version", 1},
-                                    {"model", m.name},
-                                    {"fingerprint", m.fingerprint},
-                                    {"num_ranks", what.loads.received.size()},
-                                    {"num_groups", m.groups},
-                                    {"num_nodes", what.nodes},
-                                    {"num_layers", m.layers},
-                                    {"num_logical_experts", m.experts},
-                                    {"num_redundant_experts", what.redundant}};
-  return meta.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
-}
-
-std::string stats_line(const cluster::load_interval& l) {
-  std::string out = fmt::format(
-      R"({{"record_type":"eplb_load_stats","version":1,"step":{},"first_step":{},"expert_load":[)", l.last, l.first);
-  for (std::size_t layer = 0; layer < l.tokens.size(); ++layer) {
-    if (layer > 0) out += ',';
-    write_row(out, l.tokens[layer]);
+policies::load_record record_of(const cluster::load_interval& l) {
+  policies::load_record record;
+  record.step = l.last;
+  record.first_step = l.first;
+  record.tokens = l.tokens;
+  record.rank_load.resize(l.tokens.size());
+  for (const auto& [seat, layers] : l.received) {
+    record.seats.push_back(index_of(seat));
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) record.rank_load[layer].push_back(layers[layer]);
   }
-  std::vector<double> row;
-  for (const auto& [seat, layers] : l.received) row.push_back(index_of(seat));
-  out += R"(],"seats":)";
-  write_row(out, row);
-  out += R"(,"rank_load":[)";
-  for (std::size_t layer = 0; layer < l.tokens.size(); ++layer) {
-    row.clear();
-    for (const auto& [seat, layers] : l.received) row.push_back(layers[layer]);
-    if (layer > 0) out += ',';
-    write_row(out, row);
-  }
-  row.clear();
-  for (const auto& [seat, ms] : l.step_ms) row.push_back(ms);
-  out += R"(],"step_ms":)";
-  write_row(out, row);
-  return out + "}\n";
+  for (const auto& [seat, ms] : l.step_ms) record.step_ms.push_back(ms);
+  return record;
 }
 
 status io_error(const std::string& path) {
@@ -153,9 +133,10 @@ status load_recorder::append(const cluster::recorded_interval& what) {
     const auto path = path_of(options_.path, what.loads.model, what.model.name);
     put_aside(path, options_.files);
     open = std::make_unique<file>(path);
-    written = open->write(meta_line(what));
+    const auto meta = policies::meta_line(meta_of(what), form);
+    written = meta ? open->write(*meta) : status(fail(meta.error()));
   }
-  if (written) written = open->write(stats_line(what.loads));
+  if (written) written = open->write(policies::stats_line(record_of(what.loads), form));
   failed_ = !written;
   return written;
 }
