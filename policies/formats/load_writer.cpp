@@ -2,31 +2,15 @@
 
 #include <fmt/format.h>
 
-#include <iterator>
 #include <nlohmann/json.hpp>
+
+#include "policies/formats/json_lists.hpp"
 
 namespace ballast::policies {
 
 namespace {
 
 using document = nlohmann::ordered_json;
-
-template <class T>
-void list(std::string& out, const std::vector<T>& row) {
-  out += '[';
-  for (std::size_t i = 0; i < row.size(); ++i)
-    fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", row[i]);
-  out += ']';
-}
-
-void table(std::string& out, const load_matrix& rows) {
-  out += '[';
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i > 0) out += ',';
-    list(out, rows[i]);
-  }
-  out += ']';
-}
 
 }  // namespace
 
@@ -56,17 +40,17 @@ std::string stats_line(const load_record& record, file_format format) {
   const bool ours = format == file_format::ballast;
   if (ours && record.first_step != 0) out += fmt::format("\"first_step\":{},", record.first_step);
   out += "\"expert_load\":";
-  table(out, record.tokens);
+  append_table(out, record.tokens);
   if (ours && !record.seats.empty()) {
     out += ",\"seats\":";
-    list(out, record.seats);
+    append_list(out, record.seats);
     if (!record.rank_load.empty()) {
       out += ",\"rank_load\":";
-      table(out, record.rank_load);
+      append_table(out, record.rank_load);
     }
     if (!record.step_ms.empty()) {
       out += ",\"step_ms\":";
-      list(out, record.step_ms);
+      append_list(out, record.step_ms);
     }
   }
   return out + "}\n";

@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "policies/formats/json_lists.hpp"
 #include "policies/formats/placement_file.hpp"
 
 namespace ballast::policies {
@@ -13,24 +13,6 @@ namespace {
 
 using document = nlohmann::ordered_json;
 
-template <class T>
-void list(std::string& out, const std::vector<T>& row) {
-  out += '[';
-  for (std::size_t i = 0; i < row.size(); ++i)
-    fmt::format_to(std::back_inserter(out), "{}{}", i == 0 ? "" : ",", row[i]);
-  out += ']';
-}
-
-template <class T>
-void table(std::string& out, const std::vector<std::vector<T>>& rows) {
-  out += '[';
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i > 0) out += ',';
-    list(out, rows[i]);
-  }
-  out += ']';
-}
-
 std::string vllm(const expert_map& map) {
   auto out =
       fmt::format(R"({{"record_type":"eplb_initial_mapping","version":1,"num_redundant_experts":{},"num_slots":{},)"
@@ -38,7 +20,7 @@ std::string vllm(const expert_map& map) {
                   map.slots() - map.experts, map.slots());
   for (std::size_t layer = 0; layer < map.layers.size(); ++layer) {
     out += fmt::format("{}\"{}\":", layer == 0 ? "" : ",", layer);
-    list(out, map.layers[layer]);
+    append_list(out, map.layers[layer]);
   }
   return out + "}}\n";
 }
@@ -47,7 +29,7 @@ std::string trtllm(const expert_map& map, std::uint32_t first_layer) {
   auto out = fmt::format("num_slots: {}\ninitial_global_assignments:\n", map.slots());
   for (std::size_t layer = 0; layer < map.layers.size(); ++layer) {
     out += fmt::format("  {}: ", first_layer + layer);
-    list(out, map.layers[layer]);
+    append_list(out, map.layers[layer]);
     out += '\n';
   }
   return out + "layer_updates_per_iter: 0\n";
@@ -60,7 +42,7 @@ std::string sglang(const expert_map& map, std::uint32_t dense) {
   auto rows = map.layers;
   rows.insert(rows.begin(), dense, in_order);
   std::string out = R"({"physical_to_logical_map":)";
-  table(out, rows);
+  append_table(out, rows);
   return out + "}\n";
 }
 
@@ -75,7 +57,7 @@ std::string ascend(const expert_map& map) {
       std::vector<std::int32_t> held;
       std::copy_if(first, first + room, std::back_inserter(held), [](auto id) { return id != empty_slot; });
       out += fmt::format("{}\n    {{\"device_id\": {}, \"device_expert\": ", rank == 0 ? "" : ",", rank);
-      list(out, held);
+      append_list(out, held);
       out += '}';
     }
     out += "]}";
@@ -96,10 +78,10 @@ std::string ballast(const expert_map& map, std::uint32_t first_layer) {
   auto out = head.dump(-1, ' ', false, document::error_handler_t::replace);
   out.pop_back();
   out += R"(,"p2l_map":)";
-  table(out, map.layers);
+  append_table(out, map.layers);
   if (!map.shares.empty()) {
     out += R"(,"shares":)";
-    table(out, map.shares);
+    append_table(out, map.shares);
   }
   return out + "}\n";
 }
