@@ -6,13 +6,9 @@ namespace ballast::cluster {
 namespace {
 
 void add(load_interval& to, const policies::load_window::bucket& b) {
-  if (to.last == 0) {
-    to.first = b.first;
-    to.tokens.assign(b.tokens.size(), std::vector<double>(b.tokens.front().size()));
-  }
+  if (to.last == 0) to.first = b.first;
   to.last = b.last;
-  for (std::size_t l = 0; l < b.tokens.size(); ++l)
-    for (std::size_t e = 0; e < b.tokens[l].size(); ++e) to.tokens[l][e] += b.tokens[l][e];
+  policies::add_loads(to.tokens, b.tokens);
   for (const auto& [seat, layers] : b.received) {
     auto& row = to.received[seat];
     row.resize(layers.size());

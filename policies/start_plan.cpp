@@ -7,7 +7,13 @@ namespace ballast::policies {
 
 namespace {
 
-void add_to(load_matrix& sum, const load_matrix& tokens) {
+std::string shape(std::size_t layers, std::size_t experts) {
+  return std::to_string(layers) + " layers x " + std::to_string(experts) + " experts";
+}
+
+}  // namespace
+
+void add_loads(load_matrix& sum, const load_matrix& tokens) {
   if (sum.empty()) {
     sum = tokens;
     return;
@@ -15,12 +21,6 @@ void add_to(load_matrix& sum, const load_matrix& tokens) {
   for (std::size_t l = 0; l < sum.size(); ++l)
     for (std::size_t e = 0; e < sum[l].size(); ++e) sum[l][e] += tokens[l][e];
 }
-
-std::string shape(std::size_t layers, std::size_t experts) {
-  return std::to_string(layers) + " layers x " + std::to_string(experts) + " experts";
-}
-
-}  // namespace
 
 load_folder::load_folder(std::uint64_t interval)
     : interval_(interval), grain_(std::max<std::uint64_t>(1, interval / parts_max)) {}
@@ -30,7 +30,7 @@ void load_folder::halve() {
   for (std::size_t i = 0; i < chunks_.size(); i += 2) {
     halved.push_back(std::move(chunks_[i]));
     if (i + 1 == chunks_.size()) break;
-    add_to(halved.back().tokens, chunks_[i + 1].tokens);
+    add_loads(halved.back().tokens, chunks_[i + 1].tokens);
     halved.back().records += chunks_[i + 1].records;
   }
   chunks_ = std::move(halved);
@@ -43,7 +43,7 @@ void load_folder::add(const load_matrix& tokens) {
     if (interval_ == 0 && chunks_.size() == parts_max) halve();
     chunks_.emplace_back();
   }
-  add_to(chunks_.back().tokens, tokens);
+  add_loads(chunks_.back().tokens, tokens);
   ++chunks_.back().records;
   // An interval takes at most 2 * parts_max chunks: a grain is at least half of interval / parts_max.
   if (interval_ != 0 && chunks_.size() > (intervals_max + 1) * (2 * parts_max) + 1) chunks_.pop_front();
@@ -64,12 +64,12 @@ recorded_loads load_folder::take() && {
     return got;
   };
   fill(out.history.parts);
-  for (const auto& part : out.history.parts) add_to(out.loads, part);
+  for (const auto& part : out.history.parts) add_loads(out.loads, part);
   while (interval_ != 0 && out.history.intervals.size() < intervals_max) {
     std::vector<load_matrix> parts;
     if (fill(parts) < interval_) break;
     out.history.intervals.emplace_back();
-    for (const auto& part : parts) add_to(out.history.intervals.back(), part);
+    for (const auto& part : parts) add_loads(out.history.intervals.back(), part);
   }
   std::reverse(out.history.intervals.begin(), out.history.intervals.end());
   return out;

@@ -18,6 +18,9 @@ struct recorded_loads {
   std::uint64_t records = 0;
 };
 
+// sum += tokens; an empty sum becomes tokens.
+void add_loads(load_matrix& sum, const load_matrix& tokens);
+
 // Records one after the other, all of one shape. Holds at most intervals_max + 1 intervals in parts_max chunks each,
 // however many records come; a chunk is a sum of neighbouring records.
 class load_folder {

@@ -14,20 +14,12 @@
 #include "cli/offline/rank_loads.hpp"
 #include "cli/offline/topology.hpp"
 #include "policies/net_benefit.hpp"
+#include "policies/start_plan.hpp"
 
 namespace ballast::offline {
 namespace {
 
 constexpr std::size_t parts_max = 16, intervals_max = 6;
-
-void add_to(load_matrix& sum, const load_matrix& tokens) {
-  if (sum.empty()) {
-    sum = tokens;
-    return;
-  }
-  for (std::size_t l = 0; l < sum.size(); ++l)
-    for (std::size_t e = 0; e < sum[l].size(); ++e) sum[l][e] += tokens[l][e];
-}
 
 double mean(const std::vector<double>& values) {
   return values.empty() ? 1 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -96,8 +88,8 @@ class replayer {
     const auto grain = (with_.interval + parts_max - 1) / parts_max;
     for (std::size_t r = 0; r < with_.interval; ++r) {
       if (r % grain == 0) problem_.history.parts.emplace_back();
-      add_to(problem_.history.parts.back(), records_[first + r].tokens);
-      add_to(problem_.loads, records_[first + r].tokens);
+      policies::add_loads(problem_.history.parts.back(), records_[first + r].tokens);
+      policies::add_loads(problem_.loads, records_[first + r].tokens);
     }
   }
 

@@ -8,6 +8,7 @@
 
 #include "policies/eplb.hpp"
 #include "policies/formats/load_records.hpp"
+#include "policies/start_plan.hpp"
 #include "tests/policies/shapes.hpp"
 
 namespace ballast::policies {
@@ -272,12 +273,8 @@ replay_result replay(const std::string& policy, const load_recording& recording,
   problem.redundant = redundant;
   problem.seats = seats;
   const auto interval = [&](std::size_t number) {
-    load_matrix sum(problem.layers, std::vector<double>(problem.experts));
-    for (std::size_t i = number * 8; i < number * 8 + 8; ++i) {
-      for (std::size_t l = 0; l < problem.layers; ++l) {
-        for (std::size_t e = 0; e < problem.experts; ++e) sum[l][e] += recording.records[i].tokens[l][e];
-      }
-    }
+    load_matrix sum;
+    for (std::size_t i = number * 8; i < number * 8 + 8; ++i) add_loads(sum, recording.records[i].tokens);
     return sum;
   };
   replay_result out;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "policies/formats/load_records.hpp"
+#include "policies/start_plan.hpp"
 #include "tests/policies/shapes.hpp"
 
 namespace ballast::policies {
@@ -16,10 +17,8 @@ std::vector<load_matrix> intervals_of(const load_recording& recording) {
   const auto steps = std::max<std::size_t>(1, recording.meta.steps_per_interval);
   std::vector<load_matrix> intervals;
   for (std::size_t first = 0; first + steps <= recording.records.size(); first += steps) {
-    auto sum = recording.records[first].tokens;
-    for (auto i = first + 1; i < first + steps; ++i)
-      for (std::size_t l = 0; l < sum.size(); ++l)
-        for (std::size_t e = 0; e < sum[l].size(); ++e) sum[l][e] += recording.records[i].tokens[l][e];
+    load_matrix sum;
+    for (auto i = first; i < first + steps; ++i) add_loads(sum, recording.records[i].tokens);
     intervals.push_back(std::move(sum));
   }
   return intervals;
