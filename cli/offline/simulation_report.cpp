@@ -26,22 +26,30 @@ std::string named(const setting& with, std::uint32_t redundant) {
                      to_string(with.shares), with.trigger ? ", trigger" : "");
 }
 
+// What a run's summary and each of its rebalances say alike.
+template <class Figures>
+void add_balance(document& d, const Figures& f) {
+  d["par_next"] = f.par_next;
+  d["par_next_p95"] = f.par_next_p95;
+  d["par_next_max"] = f.par_next_max;
+  d["par_record"] = f.par_record;
+  d["par_static"] = f.par_static;
+}
+
+template <class Figures>
+void add_moves(document& d, const replay_input& input, const Figures& f) {
+  d["moves"] = f.moves;
+  d["moves_across_nodes"] = f.across_nodes;
+  if (input.cost.bundle_bytes == 0) return;
+  d["gb"] = gb(input, f.moves);
+  d["gb_across_nodes"] = gb(input, f.across_nodes);
+}
+
 document document_of(const replay_input& input, const run_summary& s) {
-  document d{{"rebalances", s.rebalances},
-             {"skipped", s.skipped},
-             {"par_planned", s.par_planned},
-             {"par_next", s.par_next},
-             {"par_next_p95", s.par_next_p95},
-             {"par_next_max", s.par_next_max},
-             {"par_record", s.par_record},
-             {"par_static", s.par_static},
-             {"moves", s.moves},
-             {"moved", s.moved},
-             {"moves_across_nodes", s.across_nodes}};
-  if (input.cost.bundle_bytes != 0) {
-    d["gb"] = gb(input, s.moves);
-    d["gb_across_nodes"] = gb(input, s.across_nodes);
-  }
+  document d{{"rebalances", s.rebalances}, {"skipped", s.skipped}, {"par_planned", s.par_planned}};
+  add_balance(d, s);
+  d["moved"] = s.moved;
+  add_moves(d, input, s);
   d["step_ms"] = s.step_ms;
   d["step_ms_static"] = s.step_ms_static;
   d["gain"] = s.gain;
@@ -51,21 +59,10 @@ document document_of(const replay_input& input, const run_summary& s) {
 }
 
 document document_of(const replay_input& input, const rebalance& r) {
-  document d{{"record", r.record},
-             {"par_planned", r.par_planned},
-             {"par_before", r.par_before},
-             {"par_stay", r.par_stay},
-             {"par_next", r.par_next},
-             {"par_next_p95", r.par_next_p95},
-             {"par_next_max", r.par_next_max},
-             {"par_record", r.par_record},
-             {"par_static", r.par_static},
-             {"moves", r.moves},
-             {"moves_across_nodes", r.across_nodes}};
-  if (input.cost.bundle_bytes != 0) {
-    d["gb"] = gb(input, r.moves);
-    d["gb_across_nodes"] = gb(input, r.across_nodes);
-  }
+  document d{
+      {"record", r.record}, {"par_planned", r.par_planned}, {"par_before", r.par_before}, {"par_stay", r.par_stay}};
+  add_balance(d, r);
+  add_moves(d, input, r);
   d["max_receiver"] = r.max_receiver;
   d["layers_moved"] = r.layers_moved;
   d["copy_s"] = r.copy_s;
