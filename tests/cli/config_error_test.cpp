@@ -4,9 +4,8 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
-#include "cli/verbs/verbs.hpp"
+#include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
 namespace {
@@ -24,13 +23,11 @@ class config_error_test : public ::testing::Test {
   }
 
   std::string refused(const std::vector<std::string>& arguments) {
-    std::vector<const char*> argv{"ballast"};
-    for (const auto& one : arguments) argv.push_back(one.c_str());
-    std::ostringstream out, err;
-    EXPECT_EQ(run_program(static_cast<int>(argv.size()), argv.data(), out, err), 1);
-    EXPECT_EQ(out.str(), "");
-    EXPECT_EQ(err.str().find('\n'), err.str().size() - 1) << err.str();
-    return err.str();
+    const auto o = test::run_ballast(arguments);
+    EXPECT_EQ(o.code, 1);
+    EXPECT_EQ(o.out, "");
+    EXPECT_TRUE(test::is_one_line(o.err)) << o.err;
+    return o.err;
   }
 
   static std::string toml(const std::string& coordinator, const std::string& agent, const std::string& experts = "16") {

@@ -9,33 +9,18 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "cli/verbs/verbs.hpp"
 #include "policies/formats/placement_file.hpp"
+#include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
 namespace {
 
+using test::is_one_line;
+using test::outcome;
 using ::testing::HasSubstr;
 using document = nlohmann::json;
 using words = std::vector<std::string>;
 
-struct outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-outcome run(const words& arguments) {
-  std::vector<const char*> argv{"ballast"};
-  for (const auto& one : arguments) argv.push_back(one.c_str());
-  std::ostringstream out, err;
-  outcome o;
-  o.code = run_program(static_cast<int>(argv.size()), argv.data(), out, err);
-  o.out = out.str();
-  o.err = err.str();
-  return o;
-}
-
-bool is_one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
 std::string data(const std::string& name) { return std::string(BALLAST_TEST_DATA) + "/" + name; }
 
 std::string content(const std::string& path) {
@@ -75,7 +60,7 @@ class standard_input {
 class usage : public ::testing::TestWithParam<words> {};
 
 TEST_P(usage, is_refused_with_one_line_and_exit_code_2) {
-  const auto o = run(GetParam());
+  const auto o = test::run_ballast(GetParam());
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(is_one_line(o.err)) << o.err;
 }
@@ -105,7 +90,7 @@ TEST_F(offline_verbs, every_fault_is_one_line) {
       {{"convert", data("formats/sglang_map.json"), "--format", "vllm-ascend"}, "give --ranks"},
   };
   for (const auto& [arguments, part] : faults) {
-    const auto o = run(arguments);
+    const auto o = test::run_ballast(arguments);
     EXPECT_EQ(o.code, 1) << part;
     EXPECT_TRUE(is_one_line(o.err)) << o.err;
     EXPECT_THAT(o.err, HasSubstr(part));
@@ -116,8 +101,9 @@ TEST_F(offline_verbs, every_fault_is_one_line) {
 TEST_F(offline_verbs, plan_writes_every_form) {
   for (const auto& form : policies::file_format_names()) {
     const auto out = file("placement");
-    const auto o = run({"plan", "--stats", data("qwen30-drift-s1-8l.jsonl.gz"), "--ranks", "8", "--nodes", "2",
-                        "--redundant", "16", "--format", form, "--first-dense-layers", "3", "--out", out});
+    const auto o =
+        test::run_ballast({"plan", "--stats", data("qwen30-drift-s1-8l.jsonl.gz"), "--ranks", "8", "--nodes", "2",
+                           "--redundant", "16", "--format", form, "--first-dense-layers", "3", "--out", out});
     ASSERT_EQ(o.code, 0) << form << o.err;
     EXPECT_EQ(o.err, "");
     EXPECT_THAT(o.out, HasSubstr("before: an even layout"));
@@ -131,7 +117,7 @@ TEST_F(offline_verbs, plan_writes_every_form) {
 
 TEST_F(offline_verbs, plan_reads_standard_input_and_writes_standard_output) {
   const standard_input input(data("qwen30-drift-s1-8l.jsonl.gz"));
-  const auto o = run({"plan", "--stats", "-", "--ranks", "8", "--redundant", "16", "--format", "sglang"});
+  const auto o = test::run_ballast({"plan", "--stats", "-", "--ranks", "8", "--redundant", "16", "--format", "sglang"});
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_THAT(o.err, HasSubstr("moves: "));
   const auto d = document::parse(o.out);
@@ -141,12 +127,12 @@ TEST_F(offline_verbs, plan_reads_standard_input_and_writes_standard_output) {
 TEST_F(offline_verbs, plan_from_a_placement_moves_little_and_balances) {
   const auto stats = data("qwen30-drift-s1-8l.jsonl.gz");
   const auto first = file("first.json"), second = file("second.json");
-  ASSERT_EQ(run({"plan", "--stats", stats, "--ranks", "8", "--redundant", "16", "--policy", "static", "--format",
-                 "sglang", "--out", first})
+  ASSERT_EQ(test::run_ballast({"plan", "--stats", stats, "--ranks", "8", "--redundant", "16", "--policy", "static",
+                               "--format", "sglang", "--out", first})
                 .code,
             0);
-  const auto o = run({"plan", "--stats", stats, "--ranks", "8", "--from-map", first, "--format", "sglang", "--out",
-                      second, "--json", "--bundle-bytes", "1000"});
+  const auto o = test::run_ballast({"plan", "--stats", stats, "--ranks", "8", "--from-map", first, "--format", "sglang",
+                                    "--out", second, "--json", "--bundle-bytes", "1000"});
   ASSERT_EQ(o.code, 0) << o.err;
   ASSERT_TRUE(is_one_line(o.out));
   const auto d = document::parse(o.out);
@@ -156,23 +142,25 @@ TEST_F(offline_verbs, plan_from_a_placement_moves_little_and_balances) {
   EXPECT_LT(d["imbalance_after"]["mean"], d["imbalance_before"]["mean"]);
   EXPECT_LT(d["moves"], 8 * 144 / 2);
   EXPECT_EQ(d["bytes"], d["moves"].get<std::uint64_t>() * 1000);
-  const auto moved =
-      run({"plan", "--stats", stats, "--ranks", "8", "--from-map", second, "--policy", "static", "--json"});
+  const auto moved = test::run_ballast(
+      {"plan", "--stats", stats, "--ranks", "8", "--from-map", second, "--policy", "static", "--json"});
   EXPECT_EQ(document::parse(moved.out)["moves"], 0);
 }
 
 TEST_F(offline_verbs, plan_for_other_ranks_than_the_placement_has) {
   const auto stats = data("small-drift-s1.jsonl.gz"), four = file("four.json");
-  ASSERT_EQ(run({"plan", "--stats", stats, "--ranks", "4", "--format", "vllm-ascend", "--out", four}).code, 0);
+  ASSERT_EQ(
+      test::run_ballast({"plan", "--stats", stats, "--ranks", "4", "--format", "vllm-ascend", "--out", four}).code, 0);
   for (const char* ranks : {"2", "6"}) {
-    const auto o = run({"plan", "--stats", stats, "--ranks", ranks, "--from-map", four, "--from-ranks", "4", "--json"});
+    const auto o = test::run_ballast(
+        {"plan", "--stats", stats, "--ranks", ranks, "--from-map", four, "--from-ranks", "4", "--json"});
     ASSERT_EQ(o.code, 0) << o.err;
     EXPECT_GT(document::parse(o.out)["moves"], 0);
   }
 }
 
 TEST_F(offline_verbs, plan_shows_what_the_recording_observed) {
-  const auto o = run({"plan", "--stats", data("formats/vllm_loads.jsonl"), "--ranks", "2", "--json"});
+  const auto o = test::run_ballast({"plan", "--stats", data("formats/vllm_loads.jsonl"), "--ranks", "2", "--json"});
   ASSERT_EQ(o.code, 0) << o.err;
   const auto d = document::parse(o.out);
   EXPECT_EQ(d["before"], "the recorded placement");
@@ -182,25 +170,27 @@ TEST_F(offline_verbs, plan_shows_what_the_recording_observed) {
 
 TEST_F(offline_verbs, plan_with_solved_shares_balances_better_and_writes_them) {
   const auto stats = data("qwen30-drift-s1-8l.jsonl.gz");
-  const auto even =
-      run({"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy", "deepseek", "--json"});
-  const auto solved = run({"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy", "deepseek",
-                           "--json", "--shares", "solved", "--out", file("solved")});
+  const auto even = test::run_ballast(
+      {"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy", "deepseek", "--json"});
+  const auto solved = test::run_ballast({"plan", "--stats", stats, "--ranks", "8", "--redundant", "8", "--policy",
+                                         "deepseek", "--json", "--shares", "solved", "--out", file("solved")});
   ASSERT_EQ(solved.code, 0) << solved.out;
   EXPECT_LT(document::parse(solved.out)["imbalance_after"]["mean"],
             document::parse(even.out)["imbalance_after"]["mean"]);
   const auto got = policies::read_expert_map(file("solved"));
   ASSERT_TRUE(got) << got.error().text;
   EXPECT_EQ(got->map.shares.size(), 8U);
-  const auto refused = run({"plan", "--stats", stats, "--ranks", "8", "--shares", "solved", "--format", "sglang"});
+  const auto refused =
+      test::run_ballast({"plan", "--stats", stats, "--ranks", "8", "--shares", "solved", "--format", "sglang"});
   EXPECT_EQ(refused.code, 1);
   EXPECT_THAT(refused.err, HasSubstr("only ballast's form has shares"));
 }
 
 TEST_F(offline_verbs, plan_from_the_last_records_only) {
   const auto stats = data("small-shift-s3.jsonl.gz");
-  const auto all = run({"plan", "--stats", stats, "--ranks", "4", "--out", file("a")});
-  const auto last = run({"plan", "--stats", stats, "--ranks", "4", "--interval", "8", "--out", file("b")});
+  const auto all = test::run_ballast({"plan", "--stats", stats, "--ranks", "4", "--out", file("a")});
+  const auto last =
+      test::run_ballast({"plan", "--stats", stats, "--ranks", "4", "--interval", "8", "--out", file("b")});
   ASSERT_EQ(all.code + last.code, 0);
   EXPECT_NE(content(file("a")), content(file("b")));
 }
@@ -213,8 +203,8 @@ TEST_F(offline_verbs, convert_goes_from_any_form_to_any_other) {
                                                                    {"ballast_loads.jsonl", "0"}};
   for (const auto& [input, dense] : inputs) {
     for (const auto& form : policies::file_format_names()) {
-      const auto o = run({"convert", data("formats/" + std::string(input)), "--format", form, "--ranks", "2", "--out",
-                          file("out"), "--first-dense-layers", dense});
+      const auto o = test::run_ballast({"convert", data("formats/" + std::string(input)), "--format", form, "--ranks",
+                                        "2", "--out", file("out"), "--first-dense-layers", dense});
       ASSERT_EQ(o.code, 0) << input << " to " << form << ": " << o.err;
       const auto got = policies::read_expert_map(
           file("out"), {.ranks = 2, .first_dense_layers = static_cast<std::uint32_t>(std::stoul(dense))});
@@ -226,36 +216,37 @@ TEST_F(offline_verbs, convert_goes_from_any_form_to_any_other) {
 
 TEST_F(offline_verbs, convert_turns_loads_into_both_forms) {
   const auto ours = file("ours.jsonl.gz"), theirs = file("theirs.jsonl");
-  ASSERT_EQ(
-      run({"convert", "--loads", data("formats/sglang_loads.json"), "--first-dense-layers", "1", "--out", ours}).code,
-      0);
-  const auto o = run({"convert", "--loads", ours, "--format", "vllm", "--out", theirs});
+  ASSERT_EQ(test::run_ballast(
+                {"convert", "--loads", data("formats/sglang_loads.json"), "--first-dense-layers", "1", "--out", ours})
+                .code,
+            0);
+  const auto o = test::run_ballast({"convert", "--loads", ours, "--format", "vllm", "--out", theirs});
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_THAT(content(theirs), HasSubstr("\"expert_load\":[[60,80,30,40],[3,4,6,8]]"));
 }
 
 TEST_F(offline_verbs, simulate_compares_settings_in_a_table_and_as_json) {
   const auto json = file("simulation.json");
-  const auto o = run({"simulate",
-                      "--stats",
-                      data("small-drift-s1.jsonl.gz"),
-                      "--ranks",
-                      "4",
-                      "--nodes",
-                      "2",
-                      "--policy",
-                      "economy,deepseek",
-                      "--interval",
-                      "4,8",
-                      "--redundant",
-                      "0,4",
-                      "--trigger",
-                      "off,on",
-                      "--bundle-bytes",
-                      "1000000",
-                      "--json",
-                      json,
-                      "--with-load"});
+  const auto o = test::run_ballast({"simulate",
+                                    "--stats",
+                                    data("small-drift-s1.jsonl.gz"),
+                                    "--ranks",
+                                    "4",
+                                    "--nodes",
+                                    "2",
+                                    "--policy",
+                                    "economy,deepseek",
+                                    "--interval",
+                                    "4,8",
+                                    "--redundant",
+                                    "0,4",
+                                    "--trigger",
+                                    "off,on",
+                                    "--bundle-bytes",
+                                    "1000000",
+                                    "--json",
+                                    json,
+                                    "--with-load"});
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_THAT(o.out, HasSubstr("most gained: "));
   const auto d = document::parse(content(json));
@@ -282,16 +273,16 @@ TEST_F(offline_verbs, simulate_compares_settings_in_a_table_and_as_json) {
 }
 
 TEST_F(offline_verbs, simulate_replays_only_the_first_records) {
-  const auto o =
-      run({"simulate", "--stats", data("small-drift-s1.jsonl.gz"), "--ranks", "4", "--records", "40", "--json", "-"});
+  const auto o = test::run_ballast(
+      {"simulate", "--stats", data("small-drift-s1.jsonl.gz"), "--ranks", "4", "--records", "40", "--json", "-"});
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_EQ(document::parse(o.out)["runs"][0]["rebalances"].size(), 4U);
 }
 
 TEST_F(offline_verbs, help_names_the_flags) {
-  EXPECT_THAT(run({"plan", "--help"}).out, HasSubstr("--first-dense-layers"));
-  EXPECT_THAT(run({"simulate", "--help"}).out, HasSubstr("--steps-per-record"));
-  EXPECT_THAT(run({"convert", "--help"}).out, HasSubstr("--loads"));
+  EXPECT_THAT(test::run_ballast({"plan", "--help"}).out, HasSubstr("--first-dense-layers"));
+  EXPECT_THAT(test::run_ballast({"simulate", "--help"}).out, HasSubstr("--steps-per-record"));
+  EXPECT_THAT(test::run_ballast({"convert", "--help"}).out, HasSubstr("--loads"));
 }
 
 }  // namespace

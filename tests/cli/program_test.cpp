@@ -6,36 +6,20 @@
 #include <sstream>
 #include <thread>
 
-#include "cli/verbs/verbs.hpp"
 #include "tests/cli/fakes.hpp"
+#include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
 namespace {
 
 using document = nlohmann::json;
-
-struct outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-outcome run(std::vector<std::string> arguments) {
-  std::vector<const char*> argv{"ballast"};
-  for (const auto& one : arguments) argv.push_back(one.c_str());
-  std::ostringstream out, err;
-  outcome o;
-  o.code = run_program(static_cast<int>(argv.size()), argv.data(), out, err);
-  o.out = out.str();
-  o.err = err.str();
-  return o;
-}
-
-bool is_one_line(const std::string& text) { return !text.empty() && text.find('\n') == text.size() - 1; }
+using test::is_one_line;
+using test::outcome;
 
 class usage_test : public ::testing::TestWithParam<std::vector<std::string>> {};
 
 TEST_P(usage_test, is_refused_with_one_line_and_exit_code_2) {
-  const auto o = run(GetParam());
+  const auto o = test::run_ballast(GetParam());
   EXPECT_EQ(o.code, 2);
   EXPECT_TRUE(is_one_line(o.err)) << o.err;
   EXPECT_EQ(o.out, "");
@@ -52,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(program, usage_test,
                                            words{"make-checkpoint"}, words{"status", "--timeout", "soon"}));
 
 TEST(program, help_is_no_error) {
-  const auto o = run({"--help"});
+  const auto o = test::run_ballast({"--help"});
   EXPECT_EQ(o.code, 0);
   for (const char* verb :
        {"serve", "status", "scale", "rebalance", "ops", "abort", "watch", "bench", "make-checkpoint", "demo"}) {
@@ -65,10 +49,10 @@ TEST(program, nobody_there_is_one_line_or_one_document) {
   words text{"status"}, json{"status", "--json"};
   text.insert(text.end(), nobody.begin(), nobody.end());
   json.insert(json.end(), nobody.begin(), nobody.end());
-  auto o = run(text);
+  auto o = test::run_ballast(text);
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(is_one_line(o.err)) << o.err;
-  o = run(json);
+  o = test::run_ballast(json);
   EXPECT_EQ(o.code, 1);
   EXPECT_TRUE(is_one_line(o.out)) << o.out;
   EXPECT_EQ(document::parse(o.out)["error"]["code"], "unavailable");
@@ -109,7 +93,7 @@ class program_test : public ::testing::Test {
          {std::string("--coordinator"), coordinator.address(), std::string("--events"), coordinator.events_address()}) {
       arguments.push_back(one);
     }
-    return run(std::move(arguments));
+    return test::run_ballast(std::move(arguments));
   }
 
   document ask_json(words arguments, int code = 0) {

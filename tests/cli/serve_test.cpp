@@ -10,7 +10,7 @@
 
 #include "cli/client/serving_client.hpp"
 #include "cli/demo/process.hpp"
-#include "cli/verbs/verbs.hpp"
+#include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
 namespace {
@@ -59,11 +59,9 @@ class serve_test : public ::testing::Test {
           "ipc://" + folder + "/control", std::string("--events"), "ipc://" + folder + "/events"}) {
       arguments.push_back(one);
     }
-    std::vector<const char*> argv{"ballast"};
-    for (const auto& one : arguments) argv.push_back(one.c_str());
-    std::ostringstream out, err;
-    EXPECT_EQ(run_program(static_cast<int>(argv.size()), argv.data(), out, err), code) << out.str() << err.str();
-    return document::parse(out.str(), nullptr, false);
+    const auto o = test::run_ballast(arguments);
+    EXPECT_EQ(o.code, code) << o.out << o.err;
+    return document::parse(o.out, nullptr, false);
   }
 
   std::size_t active() const {

@@ -5,7 +5,7 @@
 #include <fstream>
 #include <sstream>
 
-#include "cli/verbs/verbs.hpp"
+#include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
 namespace {
@@ -13,18 +13,9 @@ namespace {
 const std::string drift = BALLAST_TEST_DATA "/small-drift-s1.jsonl.gz",
                   other = BALLAST_TEST_DATA "/small-shift-s3.jsonl.gz";
 
-struct outcome {
-  int code = 0;
-  std::string out, err;
-};
-
-outcome run(std::vector<std::string> words) {
-  words.insert(words.begin(), {"ballast", "report"});
-  std::vector<const char*> argv;
-  for (const auto& word : words) argv.push_back(word.c_str());
-  std::ostringstream out, err;
-  const int code = run_program(static_cast<int>(argv.size()), argv.data(), out, err);
-  return {code, out.str(), err.str()};
+test::outcome run(std::vector<std::string> words) {
+  words.insert(words.begin(), "report");
+  return test::run_ballast(words);
 }
 
 TEST(report_verb, writes_a_page_and_says_how_large_it_is) {
