@@ -1,0 +1,95 @@
+#include "policies/share_pack.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace ballast::policies {
+
+namespace {
+
+constexpr std::uint32_t none = ~0U;
+
+class joined_packer {
+ public:
+  joined_packer(const float* weights, std::uint32_t experts, const rank_table& ranks, std::int32_t* slots)
+      : weights_(weights), ranks_(ranks), slots_(slots), copies_(experts, 1), load_(ranks.size(), 0.0F),
+        count_(ranks.size(), 0), joined_(ranks.size(), 0), begin_(ranks.size(), 0) {
+    for (std::uint32_t r = 1; r < ranks.size(); ++r) begin_[r] = begin_[r - 1] + ranks.room[r - 1];
+    std::fill(slots, slots + begin_.back() + ranks.room.back(), -1);
+  }
+
+  void run(std::uint32_t replicas) {
+    count_copies(replicas);
+    std::vector<std::uint32_t> order(copies_.size());
+    std::iota(order.begin(), order.end(), 0U);
+    std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) {
+      const bool split_a = copies_[a] > 1, split_b = copies_[b] > 1;
+      return split_a != split_b ? split_a : each(a) > each(b);
+    });
+    for (const auto e : order) {
+      for (std::uint32_t k = 0; k < copies_[e]; ++k) put(e, copies_[e] > 1, k == 0);
+    }
+  }
+
+ private:
+  float each(std::uint32_t e) const { return weights_[e] / static_cast<float>(copies_[e]); }
+
+  void count_copies(std::uint32_t replicas) {
+    const auto experts = static_cast<std::uint32_t>(copies_.size());
+    const auto lighter = [&](std::uint32_t a, std::uint32_t b) { return each(a) != each(b) ? each(a) < each(b) : a > b; };
+    std::vector<std::uint32_t> heap(experts);
+    std::iota(heap.begin(), heap.end(), 0U);
+    std::make_heap(heap.begin(), heap.end(), lighter);
+    for (auto count = experts; count < replicas && !heap.empty();) {
+      std::pop_heap(heap.begin(), heap.end(), lighter);
+      const auto e = heap.back();
+      if (copies_[e] >= ranks_.size()) {
+        heap.pop_back();
+        continue;
+      }
+      ++copies_[e];
+      ++count;
+      std::push_heap(heap.begin(), heap.end(), lighter);
+    }
+  }
+
+  // The first copy of a split expert goes where ranks hang together already, the others where they do not.
+  void put(std::uint32_t e, bool split, bool first) {
+    std::uint32_t best = none;
+    bool best_fits = false;
+    for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
+      if (count_[r] >= ranks_.room[r] || holds(r, e)) continue;
+      const bool fits = split && (joined_[r] != 0) == first;
+      if (best != none && (fits != best_fits ? best_fits : !(done(r, e) < done(best, e)))) continue;
+      best = r;
+      best_fits = fits;
+    }
+    if (best == none) return;
+    slots_[begin_[best] + count_[best]++] = static_cast<std::int32_t>(e);
+    load_[best] += each(e);
+    if (split) joined_[best] = 1;
+  }
+  float done(std::uint32_t r, std::uint32_t e) const { return (load_[r] + each(e)) / ranks_.speed[r]; }
+  bool holds(std::uint32_t r, std::uint32_t e) const {
+    const auto* at = slots_ + begin_[r];
+    return std::find(at, at + count_[r], static_cast<std::int32_t>(e)) != at + count_[r];
+  }
+
+  const float* weights_;
+  const rank_table& ranks_;
+  std::int32_t* slots_;
+  std::vector<std::uint32_t> copies_;
+  std::vector<float> load_;
+  std::vector<std::uint32_t> count_;
+  std::vector<std::uint8_t> joined_;  // with the first rank that holds a split expert
+  std::vector<std::uint32_t> begin_;
+};
+
+}  // namespace
+
+void pack_joined(const float* weights, std::uint32_t experts, std::uint32_t replicas, const rank_table& ranks,
+                 std::int32_t* slots) {
+  joined_packer(weights, experts, ranks, slots).run(replicas);
+}
+
+}  // namespace ballast::policies
