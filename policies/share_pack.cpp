@@ -12,8 +12,14 @@ constexpr std::uint32_t none = ~0U;
 class joined_packer {
  public:
   joined_packer(const float* weights, std::uint32_t experts, const rank_table& ranks, std::int32_t* slots)
-      : weights_(weights), ranks_(ranks), slots_(slots), copies_(experts, 1), load_(ranks.size(), 0.0F),
-        count_(ranks.size(), 0), joined_(ranks.size(), 0), begin_(ranks.size(), 0) {
+      : weights_(weights),
+        ranks_(ranks),
+        slots_(slots),
+        copies_(experts, 1),
+        load_(ranks.size(), 0.0F),
+        count_(ranks.size(), 0),
+        joined_(ranks.size(), 0),
+        begin_(ranks.size(), 0) {
     for (std::uint32_t r = 1; r < ranks.size(); ++r) begin_[r] = begin_[r - 1] + ranks.room[r - 1];
     std::fill(slots, slots + begin_.back() + ranks.room.back(), -1);
   }
@@ -36,7 +42,11 @@ class joined_packer {
 
   void count_copies(std::uint32_t replicas) {
     const auto experts = static_cast<std::uint32_t>(copies_.size());
-    const auto lighter = [&](std::uint32_t a, std::uint32_t b) { return each(a) != each(b) ? each(a) < each(b) : a > b; };
+    // A little less than by equal parts: the hottest experts are what ranks can even out most with.
+    const auto heat = [&](std::uint32_t e) { return weights_[e] / (static_cast<float>(copies_[e]) + 0.15F); };
+    const auto lighter = [&](std::uint32_t a, std::uint32_t b) {
+      return heat(a) != heat(b) ? heat(a) < heat(b) : a > b;
+    };
     std::vector<std::uint32_t> heap(experts);
     std::iota(heap.begin(), heap.end(), 0U);
     std::make_heap(heap.begin(), heap.end(), lighter);

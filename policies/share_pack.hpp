@@ -1,5 +1,5 @@
-// A layer from nothing for shares that are solved: the redundant copies one to a rank, so that as many ranks as possible
-// hang together and can even out what drifts apart. Private to policies/.
+// A layer from nothing for shares that are solved: the redundant copies one to a rank, so that as many ranks as
+// possible hang together and can even out what drifts apart. Private to policies/.
 #pragma once
 
 #include <cstdint>

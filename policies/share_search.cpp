@@ -41,12 +41,13 @@ class shared_searcher {
   BALLAST_INLINE shared_searcher(dense_layer& layer, const search_limits& limits, shared_space& space)
       : d_(layer), limits_(limits), s_(space) {}
 
-  BALLAST_INLINE std::uint32_t run() {
+  BALLAST_INLINE std::uint32_t run(float enough) {
     std::uint32_t done = 0, idle = 0;
     total_ = divide();
     const float start_peak = peak_;
     s_.best_experts = d_.expert_at;
     s_.quiet.assign(d_.ranks, 0);
+    if (peak_ <= enough) return 0;
     while (done < limits_.changes_max && idle < limits_.idle_scans_max) {
       const auto rank = hottest_awake();
       if (rank == d_.ranks) break;
@@ -197,13 +198,16 @@ class shared_searcher {
   }
 
   // Power mean of all ranks, in units of one rank's mean load, times their number: as in improve().
-  double norm(double total) const { return std::pow(total / d_.ranks, 1.0 / power); }
+  double norm(double total) const {
+    double root = total / d_.ranks;
+    for (std::uint32_t p = 1; p < power; p *= 2) root = std::sqrt(root);
+    return root;
+  }
   float unit() const { return static_cast<float>(norm(total_) / (total_ * power)); }
 
   BALLAST_INLINE bool look_from(std::uint32_t a) {
     shortlist list;
     scale_ = unit();
-    prepare_redundant();
     for (std::uint32_t b = 0; b < d_.ranks; ++b) {
       if (b == a) continue;
       between(a, b);
@@ -216,8 +220,6 @@ class shared_searcher {
     }
     return false;
   }
-
-  BALLAST_INLINE void prepare_redundant() {}
 
   // What would even out the two classes in every snapshot.
   BALLAST_INLINE void between(std::uint32_t a, std::uint32_t b) {
@@ -308,10 +310,8 @@ class shared_searcher {
 
   // A further copy of an expert of a in place of a redundant one on b.
   BALLAST_INLINE void copies(std::uint32_t a, std::uint32_t b, shortlist& list) {
-    s_.before.assign(d_.row, 0.0F);
-    const float* nothing = s_.before.data();
-    float best_gain[2] = {0, 0};
-    (void)best_gain;
+    s_.nothing.assign(d_.row, 0.0F);
+    const float* nothing = s_.nothing.data();
     bool empty_seen = d_.replicas >= limits_.replicas_max;
     for (auto j = d_.first[b]; j < d_.first[b] + d_.table.room[b]; ++j) {
       const auto f = d_.expert_at[j];
@@ -372,12 +372,13 @@ class shared_searcher {
 struct shared_job {
   dense_layer& layer;
   const search_limits& limits;
+  float enough;
   shared_space& space;
 
   template <std::uint32_t width>
   BALLAST_INLINE std::uint32_t run() const {
-    if (limits.power == 16) return shared_searcher<width, 16>(layer, limits, space).run();
-    return shared_searcher<width, 8>(layer, limits, space).run();
+    if (limits.power == 16) return shared_searcher<width, 16>(layer, limits, space).run(enough);
+    return shared_searcher<width, 8>(layer, limits, space).run(enough);
   }
 };
 
@@ -388,8 +389,8 @@ std::uint32_t run_plain(const shared_job& job) { return job.run<8>(); }
 
 }  // namespace
 
-std::uint32_t improve_shared(dense_layer& layer, const search_limits& limits, shared_space& space) {
-  const shared_job job{layer, limits, space};
+std::uint32_t improve_shared(dense_layer& layer, const search_limits& limits, float enough, shared_space& space) {
+  const shared_job job{layer, limits, enough, space};
 #if defined(__x86_64__)
   static const isa host = host_isa();
   if (host != isa::plain) return run_avx2(job);

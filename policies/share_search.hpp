@@ -17,18 +17,17 @@ struct shared_space {
   share_graph graph;
   share_flow flow;
   std::vector<std::uint32_t> expert_of_choice, choice_of_expert;
-  std::vector<double> choice_load, base, speed;    // [snapshot][choice], [snapshot][rank], [rank]
-  std::vector<float> level, pace, ranks_of;        // [rank][row] of its class: load / speed, 1 / speed, ranks
-  std::vector<std::int32_t> of_rank;               // [rank][row] class
-  std::vector<float> least, most;                  // [lane][row] what leaves the rank's class with the replica
-  std::vector<float> even_out, lose, win, before;  // [row] between two ranks
+  std::vector<double> choice_load, base, speed;     // [snapshot][choice], [snapshot][rank], [rank]
+  std::vector<float> level, pace, ranks_of;         // [rank][row] of its class: load / speed, 1 / speed, ranks
+  std::vector<std::int32_t> of_rank;                // [rank][row] class
+  std::vector<float> least, most;                   // [lane][row] what leaves the rank's class with the replica
+  std::vector<float> even_out, lose, win, nothing;  // [row] between two ranks
   std::vector<float> write_price;
   std::vector<std::uint8_t> quiet;
-  std::vector<std::uint32_t> redundant;
   std::vector<std::uint32_t> best_experts;  // [lane] the last state no worse than the start on snapshot 0
 };
 
-// After start(); `power` of the limits is 8 or 16. Returns the number of changes.
-std::uint32_t improve_shared(dense_layer& layer, const search_limits& limits, shared_space& space);
+// After start(). `enough`: peak on snapshot 0 at which the layer is left as it is. Returns the number of changes.
+std::uint32_t improve_shared(dense_layer& layer, const search_limits& limits, float enough, shared_space& space);
 
 }  // namespace ballast::policies
