@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <thread>
 
@@ -54,9 +55,9 @@ status check(const placement& p, const load_matrix& loads, const share_options& 
       return bad("layer " + std::to_string(layer) + " has " + std::to_string(p.layers[layer].size()) +
                  " experts, its loads " + std::to_string(loads[layer].size()));
     }
-    double sum = 0;
-    for (const auto load : loads[layer]) sum += load < 0 ? std::nan("") : load;
-    if (!std::isfinite(sum)) return bad("layer " + std::to_string(layer) + " has a load that is no number >= 0");
+    bool good = true;
+    for (const auto load : loads[layer]) good &= load >= 0 && load <= std::numeric_limits<double>::max();
+    if (!good) return bad("layer " + std::to_string(layer) + " has a load that is no number >= 0");
   }
   return {};
 }
@@ -95,6 +96,13 @@ class layer_solver {
     choice_loads_.clear();
     for (std::uint32_t e = 0; e < layer.size(); ++e) {
       auto& replicas = layer[e];
+      if (replicas.size() == 1) {  // most experts
+        if (const auto seat = seats_.find(replicas[0].seat); seat != seat_table::none) {
+          replicas[0].share = 1;
+          base_[seat] += loads[e];
+        }
+        continue;
+      }
       const auto begin = graph_.rank.size();
       double elsewhere = 0;
       for (const auto& r : replicas) {
