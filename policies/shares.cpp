@@ -46,6 +46,7 @@ result<seat_table> table_of(std::vector<seat_info> seats) {
 status check(const placement& p, const load_matrix& loads, const share_options& options) {
   if (!(options.gap >= 0 && options.gap <= 1)) return bad("gap is not in 0 ... 1");
   if (!(options.least > 0 && options.least <= 0.01)) return bad("least is not above 0 and at most 0.01");
+  if (!(options.even >= 0 && options.even <= 1)) return bad("even is not in 0 ... 1");
   if (p.layers.size() != loads.size()) {
     return bad("the placement has " + std::to_string(p.layers.size()) + " layers, the loads " +
                std::to_string(loads.size()));
@@ -141,11 +142,12 @@ class layer_solver {
     for (std::uint32_t c = 0; c < choices_.size(); ++c) {
       const auto [expert, part, load] = choices_[c];
       auto k = graph_.first[c];
+      const double even = options_.even / (graph_.first[c + 1] - k);
       double sum = 0;
       replica* largest = nullptr;
       for (auto& r : layer[expert]) {
         if (seats_.find(r.seat) == seat_table::none) continue;
-        r.share = std::max(flow_.flow()[k++] / load * part, options_.least);
+        r.share = std::max((flow_.flow()[k++] / load * (1 - options_.even) + even) * part, options_.least);
         sum += r.share;
         if (largest == nullptr || r.share > largest->share) largest = &r;
       }

@@ -17,7 +17,7 @@ struct choice {
   std::string folder;
   std::vector<std::string> goals, scenarios;
   bool other_seeds = false;
-  double economy_price = -1;  // of G5 and G7, to try others
+  double write_price = -1;  // of G5 and G7, to try others
 };
 
 class bench {
@@ -136,19 +136,13 @@ class bench {
     }
   }
 
-  // Layouts for solved shares, from the placement in use, at a price a write.
-  way shared_way(shares_t shares, double price) {
-    way how;
-    how.options = for_solved_shares(*policy_options("economy"));
-    how.options.write_price = what_.economy_price >= 0 ? what_.economy_price : price;
-    how.first = for_solved_shares(*policy_options("fresh"));
-    how.shares = shares;
-    return how;
-  }
+  double price(double usual) const { return what_.write_price >= 0 ? what_.write_price : usual; }
   void shares_once() {
     for (const auto& g : g5) {
       if (!wanted("G5", g.scenario)) continue;
-      auto how = shared_way(shares_t::once, 0.02);
+      way how{*policy_options("economy"), {}, true, shares_t::once};
+      how.options.write_price = price(g.write_price);
+      how.options.price_per_drift = 3;
       if (const auto f = figures_of(g.scenario, "shares once", how)) against_peer("G5", g, *f);
     }
   }
@@ -165,7 +159,9 @@ class bench {
   void shares_kept() {
     for (const auto& g : g7) {
       if (!wanted("G7", g.scenario)) continue;
-      auto how = shared_way(shares_t::served, 0.02);
+      way how{for_solved_shares(*policy_options("economy")), for_solved_shares(*policy_options("fresh")), true,
+              shares_t::served};
+      how.options.write_price = price(g.write_price);
       if (g.max == 0) how.options.start = plan_options::start_t::keep;
       if (const auto f = figures_of(g.scenario, "shares kept", how))
         row("G7", g.scenario,
@@ -260,7 +256,7 @@ int main(int argc, char** argv) {
   app.add_option("--scenario", what.scenarios, "only these: A, A2, A4, B ... G");
   app.add_flag("--other-seeds", what.other_seeds,
                "the recordings with another seed; peer: our run of the published heuristic");
-  app.add_option("--write-price", what.economy_price, "price a write in G5 and G7");
+  app.add_option("--write-price", what.write_price, "price a write in G5 and G7");
   CLI11_PARSE(app, argc, argv);
   return ballast::policies::goals::bench(what).run();
 }

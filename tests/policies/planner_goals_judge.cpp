@@ -52,9 +52,9 @@ void layer_judge::solve(const double* load) {
   bound_ = flow_.solve({choice_load_.data(), base_.data(), speed_.data()}, 1e-6);
 }
 
-double layer_judge::best(const double* load) { return with_shares_for(load, load); }
+double layer_judge::best(const double* load) { return with_shares_for(load, load, 0); }
 
-double layer_judge::with_shares_for(const double* known, const double* load) {
+double layer_judge::with_shares_for(const double* known, const double* load, double even) {
   solve(known);
   carried_.assign(speed_.size(), 0.0);
   for (std::uint32_t e = 0; e < shape_.experts; ++e) {
@@ -63,7 +63,8 @@ double layer_judge::with_shares_for(const double* known, const double* load) {
   for (std::size_t c = 0; c < choices_.size(); ++c) {
     const auto begin = graph_.first[c], end = graph_.first[c + 1];
     for (auto k = begin; k < end; ++k) {
-      const double share = choice_load_[c] > 0 ? flow_.flow()[k] / choice_load_[c] : 1.0 / (end - begin);
+      const double share = choice_load_[c] > 0 ? (1 - even) * flow_.flow()[k] / choice_load_[c] + even / (end - begin)
+                                               : 1.0 / (end - begin);
       carried_[graph_.rank[k]] += share * load[choices_[c]];
     }
   }

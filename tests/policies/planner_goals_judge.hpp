@@ -16,7 +16,8 @@ class layer_judge {
 
   double even(const double* load);
   double best(const double* load);
-  double with_shares_for(const double* known, const double* load);  // the best shares for `known`
+  // The best shares for `known`, but for a part that is split evenly.
+  double with_shares_for(const double* known, const double* load, double even);
 
  private:
   double peak_over_mean(const double* load) const;

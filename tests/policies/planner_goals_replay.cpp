@@ -11,7 +11,8 @@ namespace ballast::policies::goals {
 
 namespace {
 
-constexpr double fading = 0.3;  // of the parts of an interval, for shares that are solved once
+constexpr double fading = 0.3;     // of the parts of an interval, for shares that are solved once
+constexpr double even_part = 0.5;  // of them
 
 struct tally {
   figures sum;
@@ -110,7 +111,7 @@ class replayer {
   }
   double par(const double* known, const double* load) {
     if (how_.shares == shares_t::even) return judge_.even(load);
-    return how_.shares == shares_t::once ? judge_.with_shares_for(known, load) : judge_.best(load);
+    return how_.shares == shares_t::once ? judge_.with_shares_for(known, load, even_part) : judge_.best(load);
   }
 
   plan_shape shape_;

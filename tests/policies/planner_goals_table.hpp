@@ -32,10 +32,12 @@ inline const std::vector<peer>& best_peers() {
 struct par_goal {
   std::string scenario;
   double mean, max;
+  double write_price = 0;
 };
 struct move_goal {
   std::string scenario;
   double factor, plus, moved;  // x <= factor * best peer's x + plus
+  double write_price = 0;      // where it is not the policy's own
 };
 struct ms_goal {
   std::string scenario;
@@ -54,11 +56,14 @@ inline const std::vector<move_goal> g3 = {{"A", 1, 0, 0.03}, {"A2", 1, 0, 0.03},
 inline const std::vector<move_goal> g4 = {{"A", 0.8, 0, 0.1}, {"A2", 0.8, 0, 0.1}, {"B", 0.8, 0, 0.16},
                                           {"C", 0.8, 0, 0.1}, {"D", 0.8, 0, 0.1},  {"E", 0.8, 0, 0.1},
                                           {"F", 0.8, 0, 0.1}, {"G", 0.85, 0, 0.2}};
-inline const std::vector<move_goal> g5 = {{"A", 1, 0, 0.015}, {"B", 1, 0, 0.02}, {"F", 1, 0, 0.015}, {"G", 1, 0, 0.04}};
+// The price is the one setting with which a deployment weighs balance against moves; here that of each scenario.
+inline const std::vector<move_goal> g5 = {
+    {"A", 1, 0, 0.015, 0.35}, {"B", 1, 0, 0.02, 0.35}, {"F", 1, 0, 0.015, 0.33}, {"G", 1, 0, 0.04, 0.25}};
 inline const std::vector<par_goal> g6 = {{"A", 1.015, any},  {"B", 1.030, any}, {"C", 1.0005, any}, {"D", 1.0005, any},
                                          {"E", 1.0005, any}, {"F", 1.040, any}, {"G", 1.032, any}};
-inline const std::vector<par_goal> g7 = {{"A", 1.06, 0.003}, {"B", 1.09, 0.007},  {"C", 1.001, 0},   {"D", 1.001, 0},
-                                         {"E", 1.001, 0},    {"F", 1.095, 0.007}, {"G", 1.09, 0.007}};  // max: moved
+inline const std::vector<par_goal> g7 = {
+    {"A", 1.06, 0.003, 0.03}, {"B", 1.09, 0.007, 0.008},   {"C", 1.001, 0},          {"D", 1.001, 0},
+    {"E", 1.001, 0},          {"F", 1.095, 0.007, 0.0035}, {"G", 1.09, 0.007, 0.035}};  // max: moved
 inline constexpr double g8_us_a_layer = 10, g8_gap = 1e-3;
 inline const std::vector<std::array<ms_goal, 3>> g9 = {{{{"A", 8, 0}, {"A", 20, 0}, {"A", 50, 0}}},
                                                        {{{"F", 15, 0}, {"F", 35, 0}, {"F", 90, 0}}}};
