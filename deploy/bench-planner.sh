@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the planner and measures it against its goals on recordings of expert loads: one row a goal and scenario. Exit
 # status 0 only if all that were run are met. The recordings are not part of the repository; those of any engine work
-# that FORMATS of docs/PLANNING.md lists, under the names that tests/policies/planner_goals_traces.cpp gives them.
+# once they are in JSON Lines (ballast convert), under the names that tests/policies/planner_goals_traces.cpp gives them.
 #   deploy/bench-planner.sh --traces FOLDER [--goal G6]... [--scenario A]... [--other-seeds] [--write-price X]
 set -euo pipefail
 here=$(pwd)

@@ -128,7 +128,8 @@ struct planner::impl {
     for (std::uint32_t e = 0; e < shape.experts; ++e) {
       for (std::uint32_t s = 0; s < snapshot_count; ++s) w.weights[e] += w.layer.weight[e * w.layer.row + s];
     }
-    if (options.solved_shares && !homes.active()) {
+    // With many redundant copies a rank, all hang together anyway.
+    if (options.solved_shares && !homes.active() && replicas - shape.experts < 2 * ranks.size()) {
       pack_joined(w.weights.data(), shape.experts, replicas, ranks, w.slots.data());
       return;
     }

@@ -154,15 +154,11 @@ class shared_searcher {
     return sum;
   }
   void count_class(std::uint32_t s) {
-    std::array<float, 256> counts{};
-    std::vector<float> many;
-    float* count = counts.data();
-    if (d_.ranks > counts.size()) {
-      many.resize(d_.ranks);
-      count = many.data();
-    }
-    for (std::uint32_t r = 0; r < d_.ranks; ++r) count[s_.of_rank[r * d_.row + s]] += 1;
-    for (std::uint32_t r = 0; r < d_.ranks; ++r) s_.ranks_of[r * d_.row + s] = count[s_.of_rank[r * d_.row + s]];
+    auto& count = s_.count;
+    count.assign(d_.ranks, 0.0F);
+    for (std::uint32_t r = 0; r < d_.ranks; ++r) count[static_cast<std::size_t>(s_.of_rank[r * d_.row + s])] += 1;
+    for (std::uint32_t r = 0; r < d_.ranks; ++r)
+      s_.ranks_of[r * d_.row + s] = count[static_cast<std::size_t>(s_.of_rank[r * d_.row + s])];
   }
   // How much load goes from a rank's class when a replica goes: all of an expert's, or as much as one likes, or none.
   void movable(std::uint32_t s) {

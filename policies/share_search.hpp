@@ -19,6 +19,7 @@ struct shared_space {
   std::vector<std::uint32_t> expert_of_choice, choice_of_expert;
   std::vector<double> choice_load, base, speed;     // [snapshot][choice], [snapshot][rank], [rank]
   std::vector<float> level, pace, ranks_of;         // [rank][row] of its class: load / speed, 1 / speed, ranks
+  std::vector<float> count;                         // [class] its ranks, in one snapshot
   std::vector<std::int32_t> of_rank;                // [rank][row] class
   std::vector<float> least, most;                   // [lane][row] what leaves the rank's class with the replica
   std::vector<float> even_out, lose, win, nothing;  // [row] between two ranks

@@ -25,6 +25,8 @@ class bench {
   explicit bench(const choice& what) : what_(what), traces_(what.folder) {}
 
   int run() {
+    fmt::print(
+        "G: no recording of 94 layers is at hand; two of 48 are stacked, which the peers were not measured on.\n");
     fmt::print("{:<4} {:<3} {:<58} {:<28} {}\n", "goal", "", "figure", "goal", "met");
     fresh();
     priced("G3", "economy", g3);

@@ -13,6 +13,7 @@ namespace {
 
 constexpr double fading = 0.3;     // of the parts of an interval, for shares that are solved once
 constexpr double even_part = 0.5;  // of them
+constexpr double few = 4;          // slots a rank receives in a rebalance: below that nobody is busy
 
 struct tally {
   figures sum;
@@ -25,7 +26,7 @@ struct tally {
     out.plan_mean /= n;
     out.next_mean /= n;
     out.moved /= n * static_cast<double>(slots);
-    out.busiest /= static_cast<double>(rebalances);
+    out.busiest = rebalances == 0 ? 1 : out.busiest / static_cast<double>(rebalances);
     out.plan_ms = median(ms);
     return out;
   }
@@ -96,12 +97,13 @@ class replayer {
       for (std::size_t r = 0; r < got.size(); ++r) incoming[r] += got[r], tally_.sum.moved += got[r];
       check_not_worse(before.data() + l * slots_, planned, on_plan);
     }
-    ++tally_.rebalances;
     const auto most = *std::max_element(incoming.begin(), incoming.end());
     double mean = 0;
     for (const auto n : incoming) mean += n;
     mean /= static_cast<double>(incoming.size());
-    tally_.sum.busiest += most > 1 ? most / mean : 1;
+    if (mean < few) return;
+    ++tally_.rebalances;
+    tally_.sum.busiest += most / mean;
   }
   void check_not_worse(const std::int32_t* before, const double* planned, double after) {
     if (how_.options.start == plan_options::start_t::nothing) return;

@@ -27,9 +27,9 @@ struct figures {
   double plan_mean = 0, plan_max = 0;  // peak to average on the interval planned from
   double next_mean = 0, next_max = 0;  // on the next one
   double moved = 0;                    // part of the slots whose expert was not on that rank before
-  double busiest = 0;                  // what the busiest rank receives over the mean; mean of the rebalances
-  double plan_ms = 0;                  // CPU time of the process, median
-  std::vector<std::string> faults;     // of legality, or a layer that got worse
+  double busiest = 0;  // what the busiest rank receives over the mean; mean of the rebalances with 4 slots a rank
+  double plan_ms = 0;  // CPU time of the process, median
+  std::vector<std::string> faults;  // of legality, or a layer that got worse
 };
 
 // Errors: those of planner::make.

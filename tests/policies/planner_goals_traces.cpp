@@ -15,7 +15,7 @@ const std::vector<scenario>& scenarios() {
       {"B", {"dsv3-drift-s1", "dsv3-drift-s2"}, 64, 8, 320},
       {"C", {"dsv3-drift-s1", "dsv3-drift-s2"}, 8, 1, 288},
       {"D", {"qwen30-drift-s1", "qwen30-drift-s2"}, 2, 1, 144},
-      {"E", {"dsv3-drift-s1", "dsv3-drift-s2"}, 4, 1, 288},
+      {"E", {"qwen30-drift-s1", "qwen30-drift-s2"}, 4, 1, 288},
       {"F", {"kimi-drift-s1", ""}, 32, 4, 416},
       {"G", {"qwen30-drift-s1", "qwen30-drift-s2"}, 32, 4, 160, 94},
   };
