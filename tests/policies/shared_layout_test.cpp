@@ -71,14 +71,14 @@ TEST(shared_layout, of_one_spare_a_seat_joins_all_seats) {
 
 TEST(shared_layout, is_better_for_loads_that_have_drifted_than_one_for_even_shares) {
   double shared = 0, even = 0;
-  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
     auto problem = problem_of(16, 5, 64, seed);
     const auto later = drifted(problem.loads, seed + 100, 0.3);
     shared += mean_of(peaks(*place("economy", problem), later, problem.seats));
     problem.options = policy_options("economy").value();
     even += mean_of(peaks(*place("economy", problem), later, problem.seats));
   }
-  EXPECT_LT(shared - 5, 0.7 * (even - 5));
+  EXPECT_LT(shared - 20, 0.85 * (even - 20));
 }
 
 TEST(shared_layout, of_any_shape_is_legal_the_same_every_time_and_never_worse_than_staying) {
