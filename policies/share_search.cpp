@@ -120,8 +120,9 @@ class shared_searcher {
     return sum;
   }
   void solve(std::uint32_t s) {
-    s_.flow.solve({&s_.choice_load[s * s_.expert_of_choice.size()], &s_.base[s * d_.ranks], s_.speed.data()},
-                  tolerance);
+    s_.flow.solve(
+        {s_.choice_load.data() + s * s_.expert_of_choice.size(), s_.base.data() + s * d_.ranks, s_.speed.data()},
+        tolerance);
   }
 
   // The same, with all that the search looks at.

@@ -144,7 +144,7 @@ class bench {
       if (!wanted("G5", g.scenario)) continue;
       way how{*policy_options("economy"), {}, true, shares_t::once};
       how.options.write_price = price(g.write_price);
-      how.options.price_per_drift = 3;
+      how.options.price_per_drift = 10;  // the price decides alone
       if (const auto f = figures_of(g.scenario, "shares once", how)) against_peer("G5", g, *f);
     }
   }
