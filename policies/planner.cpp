@@ -13,6 +13,8 @@
 #include "policies/dense_search.hpp"
 #include "policies/plan_homes.hpp"
 #include "policies/plan_loads.hpp"
+#include "policies/share_pack.hpp"
+#include "policies/share_search.hpp"
 
 namespace ballast::policies {
 
@@ -48,6 +50,7 @@ struct planner::impl {
     dense_layer layer;
     search_space search;
     pack_space pack;
+    shared_space shared;
     std::vector<std::int32_t> slots;
     std::vector<float> weights;
   };
@@ -58,7 +61,8 @@ struct planner::impl {
     if (snapshots != snapshot_count) workers.clear();
     snapshots = snapshot_count;
     while (workers.size() < count) {
-      workers.push_back(std::make_unique<worker>(worker{dense_layer(ranks, shape.experts, snapshots), {}, {}, {}, {}}));
+      workers.push_back(
+          std::make_unique<worker>(worker{dense_layer(ranks, shape.experts, snapshots), {}, {}, {}, {}, {}}));
     }
   }
 
@@ -89,6 +93,7 @@ struct planner::impl {
       w.layer.read(out);
       return 0;
     }
+    if (options.solved_shares) return plan_shared(w, limits, keep ? recipe.first_root(limits.power) : 0, out);
     refresh_loads(w.layer, limits.power);
     if (current != nullptr && options.start == plan_options::start_t::current &&
         peak_of_first(w.layer) <= options.target_imbalance * recipe.first_root(limits.power)) {
@@ -106,6 +111,13 @@ struct planner::impl {
     return changes;
   }
 
+  std::uint32_t plan_shared(worker& w, const search_limits& limits, double unit, std::int32_t* out) const {
+    const auto changes = improve_shared(w.layer, limits, static_cast<float>(options.target_imbalance * unit), w.shared);
+    w.layer.expert_at = w.shared.best_experts;
+    w.layer.read(out);
+    return changes;
+  }
+
   void pack_anew(worker& w, std::uint32_t snapshot_count) const {
     w.slots.resize(slots);
     if (options.start == plan_options::start_t::keep) {
@@ -115,6 +127,11 @@ struct planner::impl {
     w.weights.assign(shape.experts, 0);
     for (std::uint32_t e = 0; e < shape.experts; ++e) {
       for (std::uint32_t s = 0; s < snapshot_count; ++s) w.weights[e] += w.layer.weight[e * w.layer.row + s];
+    }
+    // With many redundant copies a rank, all hang together anyway.
+    if (options.solved_shares && !homes.active() && replicas - shape.experts < 2 * ranks.size()) {
+      pack_joined(w.weights.data(), shape.experts, replicas, ranks, w.slots.data());
+      return;
     }
     pack(w.weights.data(), shape.experts, replicas, ranks, homes.active() ? w.layer.home.data() : nullptr, w.pack,
          w.slots.data());
@@ -201,6 +218,13 @@ struct planner::impl {
     return summary;
   }
 };
+
+plan_options for_solved_shares(plan_options options) {
+  options.solved_shares = true;
+  options.snapshots.part = options.snapshots.interval = 0;  // joined ranks even out what comes; older loads mislead
+  options.gain_min = std::max(options.gain_min, 1e-5);
+  return options;
+}
 
 planner::planner(std::unique_ptr<impl> state) : impl_(std::move(state)) {}
 planner::planner(planner&&) noexcept = default;

@@ -65,8 +65,13 @@ struct plan_options {
   std::uint32_t idle_ranks_max = 6;  // hot ranks looked at in vain, one after the other, before a layer is done
   std::uint32_t power = 16;          // of the norm over ranks and snapshots: 8 or 16
   bool home_copies = false;          // one copy of every expert stays on its group's node
+  bool solved_shares = false;        // shares are solved for the load served (shares.hpp); see for_solved_shares()
   std::uint32_t threads = 1;
 };
+
+// The same options for a layout whose shares are solved anew all the time: redundant copies go where they join ranks,
+// and what counts is what the best shares make of each snapshot.
+plan_options for_solved_shares(plan_options options);
 
 struct plan_summary {
   std::uint64_t writes = 0;          // slots whose expert was not on that rank before
@@ -87,7 +92,8 @@ class planner {
 
   // `current` may be null, name experts that are missing and copies that are too many; a second copy on one rank counts
   // as an empty slot. Slots within a rank are in no particular order. Where `current` is legal, the peak of no layer is
-  // higher afterwards on `loads.last`, except with start_t::nothing. One thread at a time.
+  // higher afterwards on `loads.last` (with the best shares, if they are solved), except with start_t::nothing. One
+  // thread at a time.
   plan_summary plan(const recent_loads& loads, const std::int32_t* current, std::int32_t* out);
 
  private:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <thread>
 
@@ -45,6 +46,7 @@ result<seat_table> table_of(std::vector<seat_info> seats) {
 status check(const placement& p, const load_matrix& loads, const share_options& options) {
   if (!(options.gap >= 0 && options.gap <= 1)) return bad("gap is not in 0 ... 1");
   if (!(options.least > 0 && options.least <= 0.01)) return bad("least is not above 0 and at most 0.01");
+  if (!(options.even >= 0 && options.even <= 1)) return bad("even is not in 0 ... 1");
   if (p.layers.size() != loads.size()) {
     return bad("the placement has " + std::to_string(p.layers.size()) + " layers, the loads " +
                std::to_string(loads.size()));
@@ -54,9 +56,9 @@ status check(const placement& p, const load_matrix& loads, const share_options& 
       return bad("layer " + std::to_string(layer) + " has " + std::to_string(p.layers[layer].size()) +
                  " experts, its loads " + std::to_string(loads[layer].size()));
     }
-    double sum = 0;
-    for (const auto load : loads[layer]) sum += load < 0 ? std::nan("") : load;
-    if (!std::isfinite(sum)) return bad("layer " + std::to_string(layer) + " has a load that is no number >= 0");
+    bool good = true;
+    for (const auto load : loads[layer]) good &= load >= 0 && load <= std::numeric_limits<double>::max();
+    if (!good) return bad("layer " + std::to_string(layer) + " has a load that is no number >= 0");
   }
   return {};
 }
@@ -95,6 +97,13 @@ class layer_solver {
     choice_loads_.clear();
     for (std::uint32_t e = 0; e < layer.size(); ++e) {
       auto& replicas = layer[e];
+      if (replicas.size() == 1) {  // most experts
+        if (const auto seat = seats_.find(replicas[0].seat); seat != seat_table::none) {
+          replicas[0].share = 1;
+          base_[seat] += loads[e];
+        }
+        continue;
+      }
       const auto begin = graph_.rank.size();
       double elsewhere = 0;
       for (const auto& r : replicas) {
@@ -133,11 +142,12 @@ class layer_solver {
     for (std::uint32_t c = 0; c < choices_.size(); ++c) {
       const auto [expert, part, load] = choices_[c];
       auto k = graph_.first[c];
+      const double even = options_.even / (graph_.first[c + 1] - k);
       double sum = 0;
       replica* largest = nullptr;
       for (auto& r : layer[expert]) {
         if (seats_.find(r.seat) == seat_table::none) continue;
-        r.share = std::max(flow_.flow()[k++] / load * part, options_.least);
+        r.share = std::max((flow_.flow()[k++] / load * (1 - options_.even) + even) * part, options_.least);
         sum += r.share;
         if (largest == nullptr || r.share > largest->share) largest = &r;
       }

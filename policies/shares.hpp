@@ -15,6 +15,9 @@ namespace ballast::policies {
 struct share_options {
   double gap = 1e-6;       // peak / bound - 1 that is good enough
   double least = 0x1p-20;  // share of a replica that should get nothing: a placement's shares are above 0
+  // Part of an expert's tokens that is split evenly whatever the load: caution where shares must last while loads
+  // drift, about a half for a whole rebalance interval. The peak is higher for it, and the bound as before.
+  double even = 0;
   std::uint32_t threads = 1;
 };
 

@@ -73,6 +73,8 @@ void share_flow::order_edges() {
     take(next);
   }
   order_.insert(order_.end(), extra_.begin(), extra_.end());
+  filling_.clear();
+  for (const auto k : order_) filling_.push_back({k, expert_of_[k], rank_of(k)});
 }
 
 void share_flow::take(std::uint32_t edge) {
@@ -137,10 +139,13 @@ void share_flow::fill(const share_loads& l) {
     left_[e] = l.expert[e];
     for (auto k = first[e]; k < first[e + 1]; ++k) flow_[k] = 0;
   }
-  for (const auto k : order_) {
-    if (!active(k) || !dirty_expert(expert_of_[k])) continue;
-    const double amount = std::min(left_[expert_of_[k]], room_[rank_of(k)]);
-    if (amount > 0) push(k, amount);
+  for (const auto& [edge, expert, rank] : filling_) {
+    const auto c = class_of_expert_[expert];
+    if (c != class_of_rank_[rank] || !classes_[c].dirty) continue;
+    const double amount = std::max(std::min(left_[expert], room_[rank]), 0.0);
+    flow_[edge] = amount;
+    left_[expert] -= amount;
+    room_[rank] -= amount;
   }
 }
 

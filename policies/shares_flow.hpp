@@ -58,6 +58,9 @@ class share_flow {  // memory for it; once a thread
     bool splits = false;
     std::uint32_t moved_to = 0, staying = 0;  // while it splits
   };
+  struct edge_ends {
+    std::uint32_t edge, expert, rank;
+  };
   static constexpr std::uint32_t none = ~0U;
 
   void index();
@@ -90,6 +93,7 @@ class share_flow {  // memory for it; once a thread
   std::vector<ranks_class> classes_;
   std::vector<std::uint32_t> seen_rank_, seen_expert_, came_to_rank_, came_to_expert_, queue_;
   std::vector<std::uint8_t> over_rank_;  // in a set that cannot hand on its load
+  std::vector<edge_ends> filling_;       // in the order of order_
   std::uint32_t search_ = 0;
 };
 

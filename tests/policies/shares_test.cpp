@@ -209,6 +209,14 @@ TEST(shares, of_a_replica_that_should_get_nothing_are_as_small_as_asked) {
   EXPECT_NEAR(solved->layers[0].peak, 10.01 / 5.5, 1e-9);
 }
 
+TEST(shares, are_as_even_as_asked) {
+  const auto p = table_of({{0}, {0, 1}});
+  const auto solved = solve_shares(p, {{10, 10}}, equal_seats(2, 2), {.even = 0.5});
+  EXPECT_NEAR(solved->table.layers[0][1][0].share, 0.25, 1e-6);
+  EXPECT_NEAR(solved->layers[0].peak, 1.25, 1e-6);
+  EXPECT_NEAR(solved->layers[0].bound, 1, 1e-9);
+}
+
 TEST(shares, are_even_where_there_is_no_load) {
   const auto p = table_of({{0, 1}, {0, 1, 2}});
   const auto solved = solve_shares(p, {{0, 0}}, equal_seats(3, 2));
@@ -241,6 +249,7 @@ TEST(shares, say_what_is_wrong_with_the_question) {
   EXPECT_THAT(text({{std::nan("")}}), HasSubstr("no number >= 0"));
   EXPECT_THAT(text({{1}}, {.gap = -1}), HasSubstr("gap"));
   EXPECT_THAT(text({{1}}, {.least = 0}), HasSubstr("least"));
+  EXPECT_THAT(text({{1}}, {.even = 2}), HasSubstr("even"));
   seats[1].speed = 0;
   EXPECT_THAT(text({{1}}), HasSubstr("speed of seat 1"));
   seats[1] = seats[0];
