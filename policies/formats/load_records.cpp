@@ -115,6 +115,11 @@ result<load_record_reader> load_record_reader::open(const std::string& path, con
   if ((*source)->skip_space() == 'P') {
     return fail(errc::malformed, path + ":1: looks like a PyTorch file; save it as JSON (tolist())");
   }
+  if (const int first = (*source)->skip_space(); first >= 0 && first != '{' && first != '[') {
+    return fail(errc::malformed,
+                (*source)->where((*source)->line()) +
+                    ": no recorded loads, which are JSON Lines or SGLang's document; name such a file");
+  }
   auto state = std::make_unique<impl>(std::move(*source), options);
   if (auto ok = state->read(); !ok) return fail(ok.error());
   if (state->waiting.empty())

@@ -98,8 +98,9 @@ class map_reader {
 
   result<map_file> finish() {
     if (found_.format != file_format::automatic) return std::move(found_);
-    return bad(source_.line(), recorded_ ? "a recording of loads without p2l_map: no placement"
-                                         : "no placement; is this the right file?");
+    return bad(source_.line(), recorded_
+                                   ? "loads without p2l_map, no placement; they are for --stats, or convert --loads"
+                                   : "no placement; is this the right file?");
   }
 
   byte_source& source_;

@@ -126,11 +126,12 @@ result<node> read_yaml(byte_source& source) {
                                          ": more than 32 MiB of YAML are no placement; name the right file");
       const auto* why = events.parser().problem;
       const auto line = std::max(events.parser().problem_mark.line, events.parser().context_mark.line) + 1;
-      return fail(errc::malformed,
-                  source.where(line) + ": not YAML (" + (why == nullptr ? "no reason given" : why) + ")");
+      return fail(errc::malformed, source.where(line) + ": not YAML (" + (why == nullptr ? "no reason given" : why) +
+                                       "); a placement is JSON, or TensorRT-LLM's YAML");
     }
     if (!made.take(events.event(), events.line())) {
-      return fail(errc::malformed, source.where(events.line()) + ": refused (" + made.tree.fault() + "); name a placement");
+      return fail(errc::malformed,
+                  source.where(events.line()) + ": refused (" + made.tree.fault() + "); name a placement");
     }
   } while (events.event().type != YAML_STREAM_END_EVENT);
   if (source.failure()) return fail(*source.failure());
