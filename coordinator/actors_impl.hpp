@@ -10,7 +10,7 @@
 #include <string>
 
 #include "coordinator/cluster_machine.hpp"
-#include "coordinator/journal.hpp"
+#include "coordinator/store.hpp"
 #include "coordinator/load_recorder.hpp"
 #include "messages/messages.hpp"
 
@@ -46,7 +46,7 @@ using coordinator_actor = caf::typed_actor<
 struct coordinator_ports {
   std::function<status(const std::string& peer, const envelope& message)> send;
   std::function<status(const envelope& message)> publish;
-  std::unique_ptr<journal> records;
+  std::unique_ptr<store> state;
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "coordinator/cluster_state.hpp"
-#include "coordinator/journal.hpp"
+#include "coordinator/store.hpp"
 #include "coordinator/plans.hpp"
 #include "messages/messages.hpp"
 

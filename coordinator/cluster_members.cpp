@@ -124,6 +124,7 @@ void seat_offer(context& c, agent_record& agent, const hello& h, const rank_offe
   r.beat.seat = r.id;
   r.beat.incarnation = r.incarnation;
   r.state = seat_state::idle;
+  c.s.unheard.erase(r.id);
   tell(c, "seat",
        fmt::format("seat {} joined: rank {} of agent {} on node {}", index_of(r.id), r.local_rank, r.agent, h.node),
        nullptr, {status_of(c.s, r)});
@@ -201,6 +202,7 @@ void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
     }
     r->heard_ms = c.s.now_ms;
     r->beat = beat;
+    if (c.s.unheard.erase(beat.seat) != 0) repeat_commands(c, beat.seat);
     measure_beat(c.s, beat);
     if (contains(c.s.members, beat.seat)) c.s.newest_step = std::max(c.s.newest_step, beat.step);
   }
@@ -254,6 +256,7 @@ void lose_seats(context& c, const std::vector<seat_id>& seats, const std::string
     stepping |= contains(c.s.members, seat) || switching || resuming;
     joiner |= r.state == seat_state::joining;
     r.state = seat_state::lost;
+    c.s.unheard.erase(seat);
     c.s.unnamed.erase(seat);
     std::erase(c.s.held, seat);
     names += (names.empty() ? "seat " : ", ") + std::to_string(index_of(seat));

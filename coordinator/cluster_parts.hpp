@@ -121,6 +121,7 @@ void start_round(context& c, std::vector<std::pair<seat_id, command_body>> comma
 void on_outcome(context& c, const seat_outcome& o);
 void send_again(context& c, awaited_answer& a);  // as a new command
 void drop_from_rounds(context& c, const std::vector<seat_id>& lost);
+void repeat_commands(context& c, seat_id seat);  // those that its answers are awaited to
 void look_at_round(context& c);  // repeats and deadlines
 
 // ---- cluster_commands.cpp: what each phase says to whom
@@ -129,6 +130,7 @@ const policies::wave* wave_of(const operation& op);
 
 // ---- cluster_planning.cpp: problems out, plans in
 void ask_for_plan(context& c);
+void ask_again_for_plan(context& c);  // after a restart: the question was not kept
 void on_plan(context& c, result<plan> made);
 void plan_for_latest(const cluster_state& s, plan_request& asked);  // the window as it was becomes history
 plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<model_index>& models,

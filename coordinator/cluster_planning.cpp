@@ -126,6 +126,14 @@ void ask_for_plan(context& c) {
   op.asked = std::move(asked);
 }
 
+// The loads that the question was asked with are gone too. To balance without any would be guessing; what changes the
+// members can do with an even start, and is balanced later.
+void ask_again_for_plan(context& c) {
+  if (c.op().what.kind == operation_kind::rebalance)
+    return undo(c, "the coordinator was started anew while it planned; loads are counted anew");
+  ask_for_plan(c);
+}
+
 void on_plan(context& c, result<plan> made) {
   auto& op = c.op();
   const auto checked = made ? check_plan(*op.asked, *made) : fail(made.error());

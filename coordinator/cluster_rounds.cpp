@@ -91,6 +91,12 @@ void drop_from_rounds(context& c, const std::vector<seat_id>& lost) {
   std::erase_if(c.op().unsettled, gone);
 }
 
+void repeat_commands(context& c, seat_id seat) {
+  if (!c.s.running) return;
+  for (auto& a : c.op().now.awaited)
+    if (a.seat == seat) send_command(c, a);
+}
+
 void look_at_round(context& c) {
   if (!c.s.running) return;
   auto& op = c.op();
@@ -104,8 +110,9 @@ void look_at_round(context& c) {
     if (op.what.kind == operation_kind::replace && !late.empty()) return lose_seats(c, late, why);
     return apply(c, row_of(op.program.front()).on_deadline, why, late);
   }
+  if (op.program.front() == phase::planning && !op.asked) return ask_again_for_plan(c);
   for (auto& a : op.now.awaited)
-    if (c.s.now_ms >= a.sent_ms + c.s.config.command_retry_ms) send_command(c, a);
+    if (c.s.now_ms >= a.sent_ms + c.s.config.command_retry_ms && !c.s.unheard.contains(a.seat)) send_command(c, a);
 }
 
 }  // namespace ballast::cluster

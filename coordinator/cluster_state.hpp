@@ -190,6 +190,7 @@ struct cluster_state {
   std::optional<plan_request> shares_asked;
   std::size_t shares_turn = 0;
   std::optional<recorded_start> start;
+  std::set<seat_id> unheard;  // since a restart: what they are to do is repeated when they are heard
 
   static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64,
                                max_requests = 256, max_previews = 16, max_former = 32;

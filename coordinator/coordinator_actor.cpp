@@ -72,7 +72,8 @@ void coordinator_shell::perform(cluster::effect::publish& e) {
 }
 
 void coordinator_shell::perform(cluster::effect::record& e) {
-  if (auto kept = ports_->records->append(e.what); !kept) log::error("coordinator: journal: {}", kept.error().text);
+  if (auto kept = ports_->state->apply({{}, {std::move(e.what)}}); !kept)
+    log::error("coordinator: journal: {}", kept.error().text);
 }
 
 void coordinator_shell::perform(cluster::effect::record_loads& e) {

@@ -84,7 +84,7 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
     recorded = std::move(*read);
   }
   auto made = std::make_unique<impl>();
-  made->ports->records = std::make_unique<memory_journal>();
+  made->ports->state = std::make_unique<memory_store>();
   made->system.emplace(made->settings);
   // The links exist before anything is sent: the actor only answers messages, and none is passed on before `open`.
   auto* raw = made.get();

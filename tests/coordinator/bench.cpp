@@ -1,6 +1,7 @@
 #include "tests/coordinator/bench.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace ballast::cluster::test {
 
@@ -77,7 +78,7 @@ void bench::pass(std::uint64_t ms) {
         if (r.agent == h.agent) h.seats.push_back({r.id, r.incarnation, now, state.epoch, 0, 0, 2, {}});
       say(a, h);
     }
-    feed(input::tick{now});
+    feed(input::tick{now - stood_still_});
   }
 }
 
@@ -148,12 +149,91 @@ bool bench::legal() const {
 
 void bench::feed(const input_body& what) {
   auto out = step(state, what);
+  if (!save(out)) return;
   for (auto& e : out) take(e);
   while (!plans_.empty()) {
     const auto asked = plans_.front();
     plans_.pop_front();
     feed(input::planned{asked.id, make_plan(asked)});
   }
+}
+
+bench::life bench::default_life() { return std::getenv("BALLAST_TEST_RESTORED") ? life::restored : life::unsaved; }
+
+bool bench::save(const effects& out) {
+  if (lives == life::unsaved || !rests_on_state(out)) return true;
+  auto change = saver_.changes(state);
+  change.journal = journal_of(out);
+  if (change.empty()) return true;
+  const bool dies = ++writes == dies_at;
+  if (!dies || !dies_before) {
+    EXPECT_TRUE(kept.apply(change));
+  }
+  if (dies) {
+    plans_.clear();
+    restart();
+    stood_still_ = now - state.now_ms;
+    return false;
+  }
+  if (lives == life::restored) {
+    auto old = state;
+    restart();
+    carry_over(std::move(old));
+  }
+  return true;
+}
+
+void bench::restart() {
+  auto rows = *kept.load();
+  const bool anything = !rows.empty();
+  auto restored = restore(rows, state.config);
+  ASSERT_TRUE(restored) << restored.error().text;
+  state = std::move(*restored);
+  saver_ = state_saver(std::move(rows));
+  if (!anything) return;
+  const auto again = saver_.changes(state);
+  for (const auto& [name, text] : again.rows)
+    if (name != "clock") ADD_FAILURE() << name << " is not what was saved: " << text.value_or("gone");
+}
+
+// What no store keeps.
+void bench::carry_over(cluster_state old) {
+  for (std::size_t i = 0; i < state.seats.size(); ++i) {
+    auto& seat = state.seats[i];
+    auto& before = old.seats[i];
+    seat.heard_ms = before.heard_ms;
+    seat.pace = before.pace;
+    seat.speed = before.speed;
+    seat.beat = before.beat;
+  }
+  for (std::size_t m = 0; m < state.models.size(); ++m) {
+    auto saved = std::move(state.models[m]);
+    state.models[m] = std::move(old.models[m]);
+    auto& model = state.models[m];
+    model.current = saved.current;
+    model.publishing = saved.publishing;
+    model.last_version = saved.last_version;
+    model.decided_at = saved.decided_at;
+    model.imbalance_before = saved.imbalance_before;
+    model.was_paying = saved.was_paying;
+  }
+  if (state.running) {
+    auto& op = *state.running;
+    op.asked = std::move(old.running->asked);
+    op.quiet_step_ms = old.running->quiet_step_ms;
+    op.moving_step_ms = old.running->moving_step_ms;
+    op.moving_beats = old.running->moving_beats;
+    for (std::size_t i = 0; i < op.now.awaited.size(); ++i)
+      op.now.awaited[i].sent_ms = old.running->now.awaited[i].sent_ms;
+  }
+  state.last_event = old.last_event;
+  state.previews = std::move(old.previews);
+  state.expert_part = old.expert_part;
+  state.shares_asked = std::move(old.shares_asked);
+  state.shares_turn = old.shares_turn;
+  state.complaint = old.complaint;
+  state.start = std::move(old.start);
+  state.unheard.clear();
 }
 
 void bench::heat() {

@@ -13,6 +13,7 @@
 
 #include "coordinator/cluster_machine.hpp"
 #include "coordinator/cluster_parts.hpp"
+#include "coordinator/cluster_rows.hpp"
 
 namespace ballast::cluster::test {
 
@@ -48,6 +49,18 @@ struct bench {
   std::vector<std::uint32_t> members() const;
   bool legal() const;  // the table in use covers everything on members only
 
+  // What becomes of the coordinator's process. Where it is saved, effects leave after what they rest on.
+  enum class life {
+    unsaved,
+    saved,    // and ends where `dies_at` says
+    restored  // saved and restored after every step, losing only what no store keeps
+  };
+  life lives = default_life();
+  std::uint64_t writes = 0;   // to the store, by all lives
+  std::uint64_t dies_at = 0;  // at this write; 0: never
+  bool dies_before = false;   // it, or right after: what was to leave is lost either way
+  memory_store kept;
+
   cluster_state state;
   std::map<seat_id, std::deque<seat_command>> waiting;  // newest of each sequence
   std::vector<std::pair<std::string, message_body>> sent;
@@ -59,6 +72,10 @@ struct bench {
   std::uint64_t now = 0;
 
  private:
+  static life default_life();  // `restored` where the environment says BALLAST_TEST_RESTORED
+  bool save(const effects& out);  // false: the process died of it
+  void restart();
+  void carry_over(cluster_state old);
   void feed(const input_body& what);
   void take(effect_body& e);
   hello greeting(std::uint32_t agent) const;
@@ -67,6 +84,8 @@ struct bench {
   std::uint64_t asked_ = 0;
   std::map<std::uint64_t, message_body> answers_;
   std::deque<plan_request> plans_;  // asked for, not made yet
+  state_saver saver_;
+  std::uint64_t stood_still_ = 0;  // time that no coordinator counted
 };
 
 // Seats 0, 1, 2 serve; the others that joined are idle.

@@ -15,7 +15,7 @@ TEST(Start, WaitsForAsManySeatsAsConfiguredAndThenServes) {
   b.answer_all();
   EXPECT_EQ(b.members(), (seats{0, 1, 2}));
   EXPECT_TRUE(b.legal());
-  EXPECT_EQ(b.ended(1).outcome, "done");
+  EXPECT_EQ(b.ended(1).outcome, "done") << b.ended(1).reason;
 }
 
 TEST(Start, ThatFailsLetsGoOfEverySeatAndIsTriedAgain) {

@@ -1,0 +1,69 @@
+// Where the coordinator's state lies between two lives of its process: named rows, and a journal of operations for
+// people. What the rows mean is cluster_rows.hpp's business.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "messages/messages.hpp"
+#include "messages/result.hpp"
+
+namespace ballast {
+
+// One line of the journal: a phase that an operation entered, or its end.
+struct journal_record {
+  std::uint64_t at_ms = 0;
+  operation_status operation;
+  std::vector<seat_id> members;     // active seats
+  epoch_t epoch = 0;                // communicator in use
+  epoch_t last_epoch = 0;           // highest ever given out
+  std::vector<version_t> versions;  // highest ever given out, by model
+  bool operator==(const journal_record&) const = default;
+};
+
+using rows = std::map<std::string, std::string>;  // by name
+
+// What one step, or several in a row, did to the rows.
+struct store_change {
+  std::map<std::string, std::optional<std::string>> rows;  // none: the row is gone
+  std::vector<journal_record> journal;
+
+  bool empty() const noexcept { return rows.empty() && journal.empty(); }
+  void append(store_change later);
+};
+
+// Threads: one caller at a time; calls may block.
+class store {
+ public:
+  virtual ~store() = default;
+
+  // All of the change or nothing of it; on its medium when it returns. Errors: io, unavailable (the same call may be
+  // made again, also where the change did arrive), conflict (another coordinator leads: this one must decide nothing).
+  virtual status apply(const store_change& change) = 0;
+  // What is there. Errors: io, unavailable, malformed.
+  virtual result<rows> load() = 0;
+  // The newest lines, oldest first.
+  virtual result<std::vector<journal_record>> journal() = 0;
+
+  static constexpr std::size_t journal_kept = 4096;  // lines; older ones go
+};
+
+// For the life of the process. A restart begins with nothing.
+class memory_store final : public store {
+ public:
+  status apply(const store_change& change) override;
+  result<rows> load() override { return rows_; }
+  result<std::vector<journal_record>> journal() override {
+    return std::vector<journal_record>(lines_.begin(), lines_.end());
+  }
+
+ private:
+  rows rows_;
+  std::deque<journal_record> lines_;
+};
+
+}  // namespace ballast
