@@ -1,10 +1,5 @@
 # Imported targets of every third-party package. Debian names: deploy/install-deps.sh.
 find_package(Threads REQUIRED)
-find_package(spdlog REQUIRED CONFIG)
-find_package(fmt REQUIRED CONFIG)
-find_package(nlohmann_json REQUIRED CONFIG)
-find_package(CLI11 REQUIRED CONFIG)
-find_package(ZLIB REQUIRED)
 
 # header_only(NAME HEADER): target ballast_dep::NAME for a package that ships headers without a CMake target.
 function(header_only name header)
@@ -15,6 +10,16 @@ function(header_only name header)
 endfunction()
 
 header_only(expected tl/expected.hpp)
+if(BALLAST_PLANNER_ONLY)
+  return()
+endif()
+
+find_package(spdlog REQUIRED CONFIG)
+find_package(fmt REQUIRED CONFIG)
+find_package(nlohmann_json REQUIRED CONFIG)
+find_package(CLI11 REQUIRED CONFIG)
+find_package(ZLIB REQUIRED)
+
 header_only(tomlplusplus toml++/toml.h)
 header_only(msgpack msgpack.hpp)
 target_compile_definitions(ballast_dep_msgpack INTERFACE MSGPACK_NO_BOOST)
