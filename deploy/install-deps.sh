@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian 12 packages that Ballast is built and tested with; does nothing when all are present.
-# `--runtime` installs only what the built programs need, `--browser` also what tests look at pages with. This is the
-# only place in the project that names packages.
+# `--runtime` installs only what the built programs need, `--browser` also what tests look at pages with, `--fuzz` also what
+# deploy/fuzz.sh builds with. This is the only place in the project that names packages.
 set -euo pipefail
 
 runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g libyaml-0-2)
@@ -20,7 +20,8 @@ case ${1:-} in
   "") ;;
   --runtime) packages=("${runtime[@]}") ;;
   --browser) packages+=(chromium) ;;
-  *) echo "usage: deploy/install-deps.sh [--runtime | --browser]" >&2; exit 2 ;;
+  --fuzz) packages+=(clang libclang-rt-14-dev llvm) ;;
+  *) echo "usage: deploy/install-deps.sh [--runtime | --browser | --fuzz]" >&2; exit 2 ;;
 esac
 
 missing=()

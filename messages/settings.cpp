@@ -36,6 +36,14 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
+
+// What stands in a file may hold line ends; what is said of it is one line.
+std::string one_line(std::string text) {
+  std::ranges::replace_if(text, is_control, '?');
+  return text;
+}
+
 std::string remedy(const std::string& key, const std::set<std::string>& known) {
   if (known.empty()) return "this table has no keys; remove it";
   const auto nearest = std::min_element(known.begin(), known.end(), [&](const auto& a, const auto& b) {
@@ -95,7 +103,7 @@ struct settings::impl {
       for (const auto& [key, node] : *table)
         if (const std::string name(key.str()); !known.count(name))
           return fail(errc::invalid_argument,
-                      fmt::format("{}: {}: unknown key; {}", where(&node), name, remedy(name, known)));
+                      fmt::format("{}: {}: unknown key; {}", where(&node), one_line(name), remedy(name, known)));
     for (const auto& [key, list] : children)
       for (const auto& one : list)
         if (status s = one->finish(); !s) return s;
@@ -109,7 +117,8 @@ result<settings> settings::from_text(const std::string& text, const std::string&
   try {
     made.impl_->file = std::make_shared<const document>(document{name, toml::parse(text, name)});
   } catch (const toml::parse_error& e) {
-    return fail(errc::malformed, fmt::format("{}:{}: {}", name, e.source().begin.line, e.description()));
+    return fail(errc::malformed, fmt::format("{}:{}: {}", name, e.source().begin.line,
+                                             one_line(std::string(e.description()))));
   } catch (const std::exception& e) {
     return fail(errc::malformed, fmt::format("{}: {}", name, e.what()));
   }
@@ -136,7 +145,9 @@ result<settings> settings::from_file(const std::string& path) {
 }
 
 std::string settings::get(const std::string& key, const std::string& otherwise) const {
-  return impl_->value<std::string>(key, "text in quotes").value_or(otherwise);
+  const auto found = impl_->value<std::string>(key, "text in quotes");
+  if (!found || std::ranges::none_of(*found, is_control)) return found.value_or(otherwise);
+  return impl_->wrong(key, *impl_->find(key), "text on one line, without control characters"), otherwise;
 }
 
 std::string settings::get(const std::string& key, const char* otherwise) const {

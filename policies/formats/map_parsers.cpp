@@ -98,7 +98,7 @@ using device_rows = std::vector<std::vector<std::int32_t>>;  // [device]; of any
 
 stats_parser::parsed<device_rows> parse_devices(const node& layer, const std::string& name) {
   const auto* devices = layer.find("device_list");
-  if (devices == nullptr || !devices->is_list() || devices->size() == 0 || devices->first_no_list() != 0)
+  if (devices == nullptr || !devices->is_list() || devices->items.empty())
     return bad(layer, name + " has no device_list");
   std::map<std::uint32_t, std::vector<std::int32_t>> rows;
   for (const auto& device : devices->items) {

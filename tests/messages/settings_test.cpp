@@ -123,6 +123,16 @@ TEST(settings, text_that_is_no_toml_names_the_line) {
   EXPECT_THAT(s.error().text, HasSubstr("x.toml:2: "));
 }
 
+TEST(settings, what_is_said_of_a_file_is_one_line_whatever_is_in_it) {
+  const auto cut = settings::from_text("a = { flag = f\nb = 1\n");
+  ASSERT_FALSE(cut);
+  EXPECT_EQ(cut.error().text.find('\n'), std::string::npos) << cut.error().text;
+  expect_fault(parsed("\"a\\nb\" = 1\n"), "agent.toml:1: a?b: unknown key");
+  const settings s = parsed("name = \"a\\u0007b\"\n");
+  EXPECT_EQ(s.get("name", "otherwise"), "otherwise");
+  expect_fault(s, "agent.toml:1: name: expected text on one line, without control characters");
+}
+
 TEST(settings, a_file_that_cannot_be_read_is_named) {
   const std::string path = testing::TempDir() + "ballast_settings_" + std::to_string(getpid()) + ".toml";
   auto missing = settings::from_file(path);

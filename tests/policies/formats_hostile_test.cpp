@@ -128,6 +128,9 @@ TEST(hostile, placements_that_make_no_sense_are_refused_with_layer_and_slot) {
   EXPECT_THAT(map_error(sglang("[[0,1],[0,-2]]")).text, HasSubstr("layer 1, slot 1"));
   EXPECT_THAT(map_error(sglang("[]")).text, HasSubstr("not a table"));
   EXPECT_THAT(map_error(sglang("[[0,1000000]]")).text, HasSubstr("1000001 experts are named"));
+  EXPECT_THAT(map_error(R"({"layer_list":[{"layer_id":0,"device_list":[1]}]})").text, HasSubstr("no device_list"));
+  EXPECT_THAT(map_error(R"({"layer_list":[{"layer_id":0,"device_list":[[],1]}]})").text, HasSubstr("without device_id"));
+  EXPECT_THAT(map_error(R"({"layer_list":[1]})").text, HasSubstr("layer_list"));
   EXPECT_THAT(map_error("num_slots: 2\ninitial_global_assignments:\n  3: [0, 1]\n  5: [0, 1]\n").text,
               HasSubstr(":4: layer 4 is missing"));
   EXPECT_THAT(map_error("num_slots: 3\ninitial_global_assignments:\n  3: [0, 1]\n").text, HasSubstr("num_slots is 3"));
