@@ -66,6 +66,9 @@ status check_shape(const moe_shape& s) {
   if (s.hidden > 16384) return refuse(fmt::format("hidden must be at most 16384, not {}", s.hidden));
   if (s.expert_type == dtype::f8_e4m3 && s.scale_block % 32 != 0)
     return refuse(fmt::format("scale_block must be a multiple of 32, not {}", s.scale_block));
+  if (s.expert_type == dtype::f8_e4m3 && (s.hidden % 16 != 0 || s.intermediate % 16 != 0))
+    return refuse(fmt::format("hidden and intermediate of f8_e4m3 must be multiples of 16, not {} and {}", s.hidden,
+                              s.intermediate));
   return {};
 }
 

@@ -38,6 +38,18 @@ __device__ inline void product(float (&c)[4], std::uint32_t a0, std::uint32_t a1
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
+// 16 bytes on their way to shared memory; copies are awaited by groups.
+__device__ inline void copy_unit(void* to, const void* from) {
+  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
+}
+__device__ inline void close_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// Waits for all of this thread's groups but the newest.
+template <int Newest>
+__device__ void await_groups_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(Newest) : "memory");
+}
+
 __device__ inline float swiglu(float gate, float up) { return gate / (1.0f + expf(-gate)) * up; }
 
 // Rows `row` and the one after it.

@@ -1,38 +1,28 @@
-// The grouped SwiGLU over slot pointers. Weights stream from device memory straight into tensor-core fragments: a lane
-// loads 16 bytes (8 columns) of a row, which serve as the operands of two m16n8k16 products; the columns of a product
-// are a permutation, the same for weights and tokens, so that no shuffle and no shared memory is needed. Each output
-// value is one chain of products over ascending columns, whatever the number of tokens: results do not depend on the
-// batch.
+// The grouped SwiGLU over slot pointers. A warp takes 32 rows of weights through its ring (weight_ring.cuh) into
+// tensor-core operands: 16 bytes of a row (8 columns) serve as those of two m16n8k16 products. The columns of a product
+// are a permutation, the same for weights and tokens, so that no shuffle is needed. Each output value is one chain of
+// products over ascending columns, whatever the number of tokens: results do not depend on the batch.
 #include <cuda_fp8.h>
 
-#include "gpu/cuda/expert_tiles.cuh"
+#include "gpu/cuda/weight_ring.cuh"
 
 namespace ballast::gpu::cuda {
 namespace {
 
-constexpr int warps = 4;  // of a block
+constexpr int warps = 5;  // of a block; with two blocks a processor the rings leave 68 KiB of cache for tokens
 constexpr int threads = warps * 32;
-constexpr int blocks_per_processor = 3;
-constexpr int most_tiles = 4;  // of 8 tokens, that a warp computes at once
+constexpr int blocks_per_processor = 2;
+constexpr std::uint32_t chunk_columns = 32;  // of two products
+
+template <class Weight, bool Up>
+using ring_of = weight_ring<Weight, Up, 2, 256>;
 
 struct f8_row {  // 8 columns of f8 weights
   uint2 bits;
 };
 
-__device__ uint4 load_weights(const std::uint16_t* at) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(at));
-  return v;
-}
-__device__ f8_row load_weights(const std::uint8_t* at) {
-  f8_row v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v2.u32 {%0,%1}, [%2];"
-               : "=r"(v.bits.x), "=r"(v.bits.y)
-               : "l"(at));
-  return v;
-}
+__device__ uint4 columns_of(const std::byte* at, std::uint16_t) { return *reinterpret_cast<const uint4*>(at); }
+__device__ f8_row columns_of(const std::byte* at, std::uint8_t) { return {*reinterpret_cast<const uint2*>(at)}; }
 
 __device__ uint4 as_bf16(uint4 v) { return v; }
 // Exact: an e4m3 value has 3 bits of fraction.
@@ -45,210 +35,198 @@ __device__ uint4 as_bf16(f8_row v) {
   return {two_as_bf16(v.bits.x & 0xffff), two_as_bf16(v.bits.x >> 16), two_as_bf16(v.bits.y & 0xffff),
           two_as_bf16(v.bits.y >> 16)};
 }
+// Rows of tokens stay in the first-level cache; weights pass it by.
+__device__ uint4 load_token(const std::uint16_t* at) {
+  uint4 v;
+  asm("ld.global.nc.L1::evict_last.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(at));
+  return v;
+}
 
-// A warp's two 16-row matrices times 8 * Tiles tokens. row[i]: this lane's rows, two of each matrix.
-template <class Weight, int Tiles>
-struct warp_product {
-  float sum[2][Tiles][4];
+// Sums of two 16-row matrices times 8 * Tiles tokens.
+template <int Tiles>
+struct warp_sums {
+  float of[2][Tiles][4];
 
   __device__ void clear() {
-    for (auto& matrix : sum)
+    for (auto& matrix : of)
       for (auto& tile : matrix)
         for (auto& v : tile) v = 0;
   }
-
-  // Adds columns [from, to); both multiples of 8. x + token[i] is the row of this lane's token of tile i.
-  __device__ void add(const Weight* const (&row)[4], const std::uint16_t* x, const std::uint32_t (&token)[Tiles],
-                      std::uint32_t from, std::uint32_t to) {
-    constexpr int ahead = Tiles <= 2 ? 4 : 2;  // chunks of 32 columns that are loaded before they are used
-    using loaded = decltype(load_weights(row[0]));
-    const std::uint32_t lane_column = threadIdx.x % 4 * 8;
-    std::uint32_t column = from;
-    for (; column + 32 * ahead <= to; column += 32 * ahead) {
-      loaded w[ahead][4];
-#pragma unroll
-      for (int c = 0; c < ahead; ++c)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) w[c][i] = load_weights(row[i] + column + 32 * c + lane_column);
-#pragma unroll
-      for (int c = 0; c < ahead; ++c) multiply(w[c], x, token, column + 32 * c + lane_column);
-    }
-    for (; column < to; column += 32) {
-      const auto mine = column + lane_column;
-      loaded w[4] = {};
-      if (mine < to)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) w[i] = load_weights(row[i] + mine);
-      multiply(w, x, token, mine < to ? mine : from);  // columns past the end: zeros times whatever is there
-    }
-  }
-
-  template <class Loaded>
-  __device__ void multiply(const Loaded (&w)[4], const std::uint16_t* x, const std::uint32_t (&token)[Tiles],
-                           std::uint32_t column) {
+  // Adds 8 columns of four rows, two of each matrix. x + token[i] is the row of this lane's token of tile i.
+  template <class Columns>
+  __device__ void add(const Columns (&w)[4], const std::uint16_t* x, const std::uint32_t (&token)[Tiles],
+                      std::uint32_t column) {
     const uint4 a = as_bf16(w[0]), b = as_bf16(w[1]), c = as_bf16(w[2]), d = as_bf16(w[3]);
 #pragma unroll
     for (int i = 0; i < Tiles; ++i) {
-      const uint4 v = __ldg(reinterpret_cast<const uint4*>(x + token[i] + column));
-      product(sum[0][i], a.x, b.x, a.y, b.y, v.x, v.y);
-      product(sum[0][i], a.z, b.z, a.w, b.w, v.z, v.w);
-      product(sum[1][i], c.x, d.x, c.y, d.y, v.x, v.y);
-      product(sum[1][i], c.z, d.z, c.w, d.w, v.z, v.w);
+      const uint4 v = load_token(x + token[i] + column);
+      product(of[0][i], a.x, b.x, a.y, b.y, v.x, v.y);
+      product(of[0][i], a.z, b.z, a.w, b.w, v.z, v.w);
+      product(of[1][i], c.x, d.x, c.y, d.y, v.x, v.y);
+      product(of[1][i], c.z, d.z, c.w, d.w, v.z, v.w);
     }
   }
-};
-
-struct scales {
-  const float* of[2];  // by matrix, of the row's block: [ceil(columns / block)]
-  std::uint32_t block;
-};
-
-template <int Tiles>
-__device__ void multiply_all(warp_product<std::uint16_t, Tiles>& p, const std::uint16_t* const (&row)[4],
-                             const std::uint16_t* x, const std::uint32_t (&token)[Tiles], std::uint32_t columns,
-                             const scales&) {
-  p.clear();
-  p.add(row, x, token, 0, columns);
-}
-
-// Scales are applied to the sum of each block of columns.
-template <int Tiles>
-__device__ void multiply_all(warp_product<std::uint8_t, Tiles>& p, const std::uint8_t* const (&row)[4],
-                             const std::uint16_t* x, const std::uint32_t (&token)[Tiles], std::uint32_t columns,
-                             const scales& s) {
-  warp_product<std::uint8_t, Tiles> part;
-  p.clear();
-  for (std::uint32_t from = 0; from < columns; from += s.block) {
-    part.clear();
-    part.add(row, x, token, from, min(from + s.block, columns));
-    for (int m = 0; m < 2; ++m) {
-      const float scale = s.of[m][from / s.block];
+  // Adds the sums of a block of columns times its scales, by matrix.
+  __device__ void add_scaled(const warp_sums& block, const float (&scale)[2]) {
+    for (int m = 0; m < 2; ++m)
       for (int i = 0; i < Tiles; ++i)
-        for (int v = 0; v < 4; ++v) p.sum[m][i][v] += scale * part.sum[m][i][v];
+        for (int v = 0; v < 4; ++v) of[m][i][v] += scale[m] * block.of[m][i][v];
+  }
+};
+
+// Scales of the blocks of columns of a unit's rows, by matrix. bf16 has none.
+template <class Weight, bool Up>
+struct unit_scales {
+  static constexpr bool any = sizeof(Weight) == 1;
+  const float* of[2];
+
+  __device__ unit_scales(const expert_args& a, const expert_unit& u, std::uint32_t width) {
+    if (!any) return;
+    const auto* bundle = a.slots[u.slot].bundle;
+    const auto block = a.shape.scale_block;
+    const auto first = std::size_t{u.row0 / block} * ((width + block - 1) / block);
+    of[0] = reinterpret_cast<const float*>(bundle + (Up ? a.bundle.gate_scale : a.bundle.down_scale)) + first;
+    of[1] = Up ? reinterpret_cast<const float*>(bundle + a.bundle.up_scale) + first : of[0];
+  }
+};
+
+// A unit's rows times its tokens, piece by piece of the ring.
+template <class Weight, bool Up, int Tiles>
+struct unit_product {
+  using ring = ring_of<Weight, Up>;
+  static constexpr bool scaled = unit_scales<Weight, Up>::any;
+  const expert_args& a;
+  const std::uint16_t* x;
+  std::uint32_t token[Tiles];
+  std::uint32_t width;
+  warp_sums<Tiles> sums, block;  // block: of scaled columns
+  std::uint32_t row_at[4];       // in a piece
+
+  __device__ unit_product(const expert_args& args, const expert_unit& u) : a(args) {
+    const auto group = threadIdx.x % 32 / 4;
+    width = Up ? a.shape.hidden : a.intermediate;
+    x = Up ? (a.rows != nullptr ? a.rows : a.step->at[a.step->rank].rows) : a.inner + std::size_t{u.first} * width;
+#pragma unroll
+    for (int i = 0; i < Tiles; ++i) {
+      const auto at = min(i * 8 + group, u.count - 1);
+      token[i] = (Up ? a.jobs[u.first + at].row : at) * width;
+    }
+#pragma unroll
+    for (std::uint32_t i = 0; i < 4; ++i) row_at[i] = ring::row_of(group, i);
+  }
+
+  // Columns [column, column + 32) of the unit, of which `piece` holds those from `from` on. Whole: all are there.
+  template <bool Whole>
+  __device__ void add_chunk(const std::byte* piece, std::uint32_t from, std::uint32_t column) {
+    const auto mine = column + threadIdx.x % 4 * 8;
+    const bool there = Whole || mine < width;  // past the end: zeros times whatever is there
+    decltype(columns_of(piece, Weight{})) w[4] = {};
+    if (there)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        w[i] = columns_of(piece + ring::place(row_at[i], (mine - from) * sizeof(Weight)), Weight{});
+    (scaled ? block : sums).add(w, x, token, there ? mine : from);
+  }
+
+  // After the chunk that begins at `column`.
+  __device__ void end_chunk(const unit_scales<Weight, Up>& scales, std::uint32_t column) {
+    if (!scaled) return;
+    const auto next = column + chunk_columns;
+    if (next < width && next % a.shape.scale_block != 0) return;
+    const auto at = column / a.shape.scale_block;
+    sums.add_scaled(block, {scales.of[0][at], scales.of[1][at]});
+    block.clear();
+  }
+
+  __device__ void run(ring& weights, const expert_unit& u) {
+    constexpr std::uint32_t at_once = 4 * chunk_columns;  // whose loads go out together
+    static_assert(ring::piece_columns % at_once == 0);
+    const unit_scales<Weight, Up> scales(a, u, width);
+    sums.clear();
+    block.clear();
+    for (std::uint32_t from = 0; from < width; from += ring::piece_columns) {
+      const auto end = min(from + ring::piece_columns, width);
+      const auto* piece = weights.await();
+      auto column = from;
+      for (; column + at_once <= end; column += at_once)
+#pragma unroll
+        for (std::uint32_t chunk = 0; chunk < at_once; chunk += chunk_columns) {
+          add_chunk<true>(piece, from, column + chunk);
+          end_chunk(scales, column + chunk);
+        }
+      for (; column < end; column += chunk_columns) {
+        add_chunk<false>(piece, from, column);
+        end_chunk(scales, column);
+      }
+      weights.release();
     }
   }
-}
 
-// 8 * Tiles tokens, from job `first` on; `count` of them are there.
-template <class Weight, int Tiles>
-__device__ void up_tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
-                        std::uint32_t count) {
-  const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
-  const std::uint32_t width = a.shape.hidden, rows = a.intermediate;
-  const auto* x = a.rows != nullptr ? a.rows : a.step->at[a.step->rank].rows;
-  std::uint32_t token[Tiles];
+  __device__ void store(const expert_unit& u) const {
+    const auto quad = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
+    constexpr std::uint32_t lane_rows = Up ? 2 : 4;
+    const auto row = u.row0 + lane_rows * group;
+    if (row + lane_rows > (Up ? a.intermediate : a.shape.hidden)) return;
 #pragma unroll
-  for (int i = 0; i < Tiles; ++i) token[i] = a.jobs[first + min(i * 8 + group, count - 1)].row * width;
-  const std::uint32_t mine = row0 + 2 * group;  // and the one after it
-  const auto last = rows - 1;
-  const auto* gate = reinterpret_cast<const Weight*>(bundle + a.bundle.gate);
-  const auto* up = reinterpret_cast<const Weight*>(bundle + a.bundle.up);
-  const std::size_t r0 = std::size_t{min(mine, last)} * width, r1 = std::size_t{min(mine + 1, last)} * width;
-  const Weight* const row[4] = {gate + r0, gate + r1, up + r0, up + r1};
-  const std::size_t block_row =
-      std::size_t{row0 / a.shape.scale_block} * ((width + a.shape.scale_block - 1) / a.shape.scale_block);
-  const scales s{{reinterpret_cast<const float*>(bundle + a.bundle.gate_scale) + block_row,
-                  reinterpret_cast<const float*>(bundle + a.bundle.up_scale) + block_row},
-                 a.shape.scale_block};
-  warp_product<Weight, Tiles> p;
-  multiply_all(p, row, x, token, width, s);
+    for (int i = 0; i < Tiles; ++i)
 #pragma unroll
-  for (int i = 0; i < Tiles; ++i)
-#pragma unroll
-    for (int v = 0; v < 2; ++v) {
-      const std::uint32_t at = i * 8 + 2 * quad + v;
-      if (at < count && mine + 1 < rows)
-        store_inner(a, first + at, mine, p.sum[0][i][v], p.sum[1][i][v], p.sum[0][i][v + 2], p.sum[1][i][v + 2]);
-    }
-}
-
-template <class Weight, int Tiles>
-__device__ void down_tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
-                          std::uint32_t count) {
-  const std::uint32_t lane = threadIdx.x % 32, group = lane / 4, quad = lane % 4;
-  const std::uint32_t width = a.intermediate, rows = a.shape.hidden;
-  std::uint32_t token[Tiles];
-#pragma unroll
-  for (int i = 0; i < Tiles; ++i) token[i] = min(i * 8 + group, count - 1) * width;
-  const std::uint32_t mine = row0 + 4 * group;  // and the three after it
-  const auto* down = reinterpret_cast<const Weight*>(bundle + a.bundle.down);
-  const Weight* row[4];
-#pragma unroll
-  for (int i = 0; i < 4; ++i) row[i] = down + std::size_t{min(mine + i, rows - 1)} * width;
-  const Weight* const fixed[4] = {row[0], row[1], row[2], row[3]};
-  const auto* scale =
-      reinterpret_cast<const float*>(bundle + a.bundle.down_scale) +
-      std::size_t{row0 / a.shape.scale_block} * ((width + a.shape.scale_block - 1) / a.shape.scale_block);
-  const scales s{{scale, scale}, a.shape.scale_block};
-  warp_product<Weight, Tiles> p;
-  multiply_all(p, fixed, a.inner + std::size_t{first} * width, token, width, s);
-#pragma unroll
-  for (int i = 0; i < Tiles; ++i)
-#pragma unroll
-    for (int v = 0; v < 2; ++v) {
-      const std::uint32_t at = i * 8 + 2 * quad + v;
-      if (at < count && mine + 3 < rows)
-        store_answer(a, first + at, mine,
-                     make_float4(p.sum[0][i][v], p.sum[0][i][v + 2], p.sum[1][i][v], p.sum[1][i][v + 2]));
-    }
-}
+      for (int v = 0; v < 2; ++v) {
+        const std::uint32_t at = i * 8 + 2 * quad + v;
+        if (at >= u.count) continue;
+        const float first0 = sums.of[0][i][v], first1 = sums.of[0][i][v + 2];
+        const float second0 = sums.of[1][i][v], second1 = sums.of[1][i][v + 2];
+        if constexpr (Up)
+          store_inner(a, u.first + at, row, first0, second0, first1, second1);
+        else
+          store_answer(a, u.first + at, row, make_float4(first0, first1, second0, second1));
+      }
+  }
+};
 
 template <class Weight, bool Up, int Tiles>
-__device__ void tile(const expert_args& a, const std::byte* bundle, std::uint32_t row0, std::uint32_t first,
-                     std::uint32_t count) {
-  if constexpr (Up)
-    up_tile<Weight, Tiles>(a, bundle, row0, first, count);
-  else
-    down_tile<Weight, Tiles>(a, bundle, row0, first, count);
-}
-
-// The next piece of work of a warp; the same for its lanes. Asked for a piece ahead, so that nobody waits for the
-// answer.
-__device__ std::uint32_t next_item(std::uint32_t* queue) {
-  std::uint32_t item = 0;
-  if (threadIdx.x % 32 == 0) item = atomicAdd(queue, 1);
-  return item;
+__device__ void multiply_unit(const expert_args& a, ring_of<Weight, Up>& ring, const expert_unit& u) {
+  unit_product<Weight, Up, Tiles> p(a, u);
+  p.run(ring, u);
+  p.store(u);
 }
 
 // A warp's work is (active slot, rows of its matrices), taken from a queue: a block that finds no room at first,
 // because something else runs on the GPU, leaves its share to the others.
 template <class Weight, bool Up>
 __global__ void __launch_bounds__(threads, blocks_per_processor) multiply_experts(expert_args a) {
-  constexpr std::uint32_t warp_rows = Up ? 16 : 32;
-  const auto rows = Up ? a.intermediate : a.shape.hidden;
-  const auto groups = (rows + warp_rows - 1) / warp_rows;
-  const auto items = *a.active_count * groups;
-  auto ahead = next_item(a.queue + (Up ? 0 : 1));
-  for (auto item = __shfl_sync(~0u, ahead, 0); item < items; item = __shfl_sync(~0u, ahead, 0)) {
-    ahead = next_item(a.queue + (Up ? 0 : 1));
-    const auto active = a.active[item / groups];
-    const auto row0 = item % groups * warp_rows;
-    const auto* bundle = a.slots[active.slot].bundle;
-    for (std::uint32_t done = 0; done < active.count; done += 8 * most_tiles) {
-      const auto left = min(active.count - done, std::uint32_t{8 * most_tiles}), first = active.first + done;
-      if (left <= 8)
-        tile<Weight, Up, 1>(a, bundle, row0, first, left);
-      else if (left <= 16)
-        tile<Weight, Up, 2>(a, bundle, row0, first, left);
-      else
-        tile<Weight, Up, 4>(a, bundle, row0, first, left);
-    }
+  extern __shared__ __align__(128) std::byte ring_room[];
+  ring_of<Weight, Up> ring(a, ring_room + threadIdx.x / 32 * ring_of<Weight, Up>::bytes);
+  for (expert_unit unit; ring.next(unit);) {
+    if (unit.count <= 8)
+      multiply_unit<Weight, Up, 1>(a, ring, unit);
+    else if (unit.count <= 16)
+      multiply_unit<Weight, Up, 2>(a, ring, unit);
+    else
+      multiply_unit<Weight, Up, 4>(a, ring, unit);
   }
   // Members that wait for a rank that failed are told by the host, and stop.
   if (!Up && a.signals && *a.work.failed == 0) signal_when_all_done(a.step, a.layer, signal_answers, a.work.done + 1);
 }
 
+template <class Weight, bool Up>
+cudaError_t multiply(const expert_args& a, std::uint32_t processors, cudaStream_t on) {
+  constexpr auto room = warps * ring_of<Weight, Up>::bytes;
+  const auto allowed =  // of the current GPU alone
+      cudaFuncSetAttribute(multiply_experts<Weight, Up>, cudaFuncAttributeMaxDynamicSharedMemorySize, room);
+  if (allowed != cudaSuccess) return allowed;
+  multiply_experts<Weight, Up><<<processors * blocks_per_processor, threads, room, on>>>(a);
+  return cudaGetLastError();
+}
+
 // Wide slots first: they take longest.
 template <class Weight>
 cudaError_t both(const expert_args& a, std::uint32_t processors, cudaStream_t on) {
-  const auto blocks = processors * blocks_per_processor;
   if (a.wide != nullptr)
     if (const auto code = multiply_wide_up(a, processors, on); code != cudaSuccess) return code;
-  multiply_experts<Weight, true><<<blocks, threads, 0, on>>>(a);
+  if (const auto code = multiply<Weight, true>(a, processors, on); code != cudaSuccess) return code;
   if (a.wide != nullptr)
     if (const auto code = multiply_wide_down(a, processors, on); code != cudaSuccess) return code;
-  multiply_experts<Weight, false><<<blocks, threads, 0, on>>>(a);
-  return cudaGetLastError();
+  return multiply<Weight, false>(a, processors, on);
 }
 
 // The shared expert as one slot that all own tokens are sent to.

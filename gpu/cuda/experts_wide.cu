@@ -18,13 +18,6 @@ __device__ std::uint32_t place(std::uint32_t row, std::uint32_t unit) {
   return row * units + (unit ^ (row / Apart % 2 * 4));
 }
 
-__device__ void copy_unit(std::uint16_t* to, const std::uint16_t* from) {
-  const auto at = static_cast<std::uint32_t>(__cvta_generic_to_shared(to));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
-}
-__device__ void close_group() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-__device__ void await_group() { asm volatile("cp.async.wait_group %0;" ::"n"(stages - 2) : "memory"); }
-
 // Up: rows 0..63 of the tile are of the gate, the others of up; a pair is 16 rows of each. Down: a pair is 32 rows.
 template <bool Up>
 struct wide_tile {
@@ -108,7 +101,7 @@ struct wide_tile {
 #pragma unroll
     for (std::uint32_t s = 0; s < stages - 1; ++s) fetch(s);
     for (std::uint32_t s = 0; s < steps; ++s) {
-      await_group();
+      await_groups_but<stages - 2>();
       __syncthreads();  // stage s has arrived for all, and nobody reads the one that is overwritten now
       fetch(s + stages - 1);
       multiply(s, sum);
