@@ -19,6 +19,7 @@ find_package(fmt REQUIRED CONFIG)
 find_package(nlohmann_json REQUIRED CONFIG)
 find_package(CLI11 REQUIRED CONFIG)
 find_package(ZLIB REQUIRED)
+find_package(SQLite3 REQUIRED)
 
 header_only(tomlplusplus toml++/toml.h)
 header_only(msgpack msgpack.hpp)

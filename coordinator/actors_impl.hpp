@@ -10,8 +10,10 @@
 #include <string>
 
 #include "coordinator/cluster_machine.hpp"
-#include "coordinator/store.hpp"
+#include "coordinator/cluster_rows.hpp"
+#include "coordinator/effect_gate.hpp"
 #include "coordinator/load_recorder.hpp"
+#include "coordinator/store.hpp"
 #include "messages/messages.hpp"
 
 namespace ballast {
@@ -19,9 +21,12 @@ namespace ballast {
 using input_ptr = std::shared_ptr<const cluster::input_body>;
 using plan_request_ptr = std::shared_ptr<const cluster::plan_request>;
 using recorded_ptr = std::shared_ptr<const cluster::recorded_interval>;
+using change_ptr = std::shared_ptr<const store_change>;
+using saved_ptr = std::shared_ptr<const status>;
 using planned_ptr = std::shared_ptr<const cluster::input::planned>;
 
 using tick_atom = caf::atom_constant<caf::atom("tick")>;
+using retry_atom = caf::atom_constant<caf::atom("retry")>;
 using stop_atom = caf::atom_constant<caf::atom("stop")>;
 
 using planner_actor = caf::typed_actor<
@@ -34,11 +39,19 @@ using recorder_actor = caf::typed_actor<
     // Closes the files, after all that came before.
     caf::reacts_to<stop_atom>>;
 
+using store_actor = caf::typed_actor<
+    // Saves it; blocks this (detached) actor meanwhile.
+    caf::replies_to<change_ptr>::with<saved_ptr>,
+    // Lets go of the store, after all that came before.
+    caf::reacts_to<stop_atom>>;
+
 using coordinator_actor = caf::typed_actor<
     // A message from the network.
     caf::reacts_to<input_ptr>,
-    // From itself, every tick_interval.
+    // The first when the links are there, then from itself, every tick_interval.
     caf::reacts_to<tick_atom>,
+    // From itself, some time after the store failed.
+    caf::reacts_to<retry_atom>,
     // Stops the planner and itself.
     caf::reacts_to<stop_atom>>;
 
@@ -46,7 +59,6 @@ using coordinator_actor = caf::typed_actor<
 struct coordinator_ports {
   std::function<status(const std::string& peer, const envelope& message)> send;
   std::function<status(const envelope& message)> publish;
-  std::unique_ptr<store> state;
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =
@@ -55,6 +67,14 @@ struct coordinator_ports {
 };
 
 inline constexpr std::chrono::milliseconds tick_interval{20};
+inline constexpr std::chrono::milliseconds store_retry{500};
+
+// What a coordinator begins with: the state that its store held.
+struct beginning {
+  std::shared_ptr<store> kept;
+  rows saved;
+  cluster::cluster_state state;  // of `saved`
+};
 
 struct planner_state {};
 using planning_function = result<cluster::plan> (*)(const cluster::plan_request&);
@@ -63,17 +83,28 @@ planner_actor::behavior_type planner(planner_actor::pointer self, planning_funct
 recorder_actor::behavior_type recorder(recorder_actor::stateful_pointer<std::optional<load_recorder>> self,
                                        recorder_options options, std::shared_ptr<coordinator_ports> ports);
 
+store_actor::behavior_type keeper(store_actor::stateful_pointer<std::shared_ptr<store>> self, std::shared_ptr<store> where);
+
 // Thin shell: one handler each, the decisions are cluster::step()'s.
 class coordinator_shell {
  public:
   coordinator_shell() = default;
-  void begin(coordinator_actor::pointer self, coordinator_config config, std::shared_ptr<coordinator_ports> ports,
-             planner_actor planner, recorder_actor recorder, std::optional<cluster::recorded_start> start);
-  void take(const cluster::input_body& what);
+  void begin(coordinator_actor::pointer self, std::shared_ptr<beginning> from, std::shared_ptr<coordinator_ports> ports,
+             planner_actor planner, recorder_actor recorder, store_actor keeper);
+  void hear(const cluster::input_body& what);  // from the network
   void tick();
+  void retry();
   void stop();
 
  private:
+  // While the store fails, or is far behind, the coordinator is as one that is held up: time stands still, what agents
+  // say is dropped (they repeat it), operators are refused.
+  bool held_up() const { return failing_ || gate_.full(); }
+  void refuse_operator(const cluster::input_body& what);
+  void take(const cluster::input_body& what);
+  void advance();
+  void save(const change_ptr& change);
+  void on_saved(const change_ptr& change, const status& outcome);
   void perform(cluster::effect::send& e);
   void perform(cluster::effect::request_plan& e);
   void perform(cluster::effect::publish& e);
@@ -85,7 +116,12 @@ class coordinator_shell {
   std::shared_ptr<coordinator_ports> ports_;
   planner_actor planner_;
   recorder_actor recorder_;  // none: nothing is recorded
-  recording_gate gate_;
+  recording_gate recording_;
+  store_actor keeper_;
+  cluster::effect_gate gate_;
+  cluster::state_saver saver_;
+  change_ptr failed_;            // to be saved again
+  std::optional<error> failing_;  // why nothing can be saved at present
   std::optional<cluster::cluster_state> state_;
   std::uint64_t last_id_ = 0;
   std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up
@@ -93,12 +129,13 @@ class coordinator_shell {
 };
 
 coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
-                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports,
-                                             std::optional<cluster::recorded_start> start);
+                                             std::shared_ptr<beginning> from, std::shared_ptr<coordinator_ports> ports);
 
 }  // namespace ballast
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::input_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::plan_request_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::planned_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::change_ptr)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::saved_ptr)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::recorded_ptr)

@@ -42,7 +42,7 @@ status check_models(const cluster_state& s, const hello& h) {
     return fail(errc::conflict,
                 fmt::format("agent {}: model {} `{}` ({} layers of {} experts, fingerprint {}) is not the deployment's "
                             "`{}` ({} layers of {}, fingerprint {}); "
-                            "give every agent the same [[model]] tables",
+                            "give every agent the same [[model]] tables, and a deployment of other models a store of its own",
                             h.agent, i, h.models[i].name, h.models[i].layers, h.models[i].experts,
                             h.models[i].fingerprint, known.name, known.layers, known.experts, known.fingerprint));
   }

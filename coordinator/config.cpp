@@ -55,6 +55,7 @@ coordinator_config read(const settings& s) {
   c.record_interval_steps = number(s, "record_interval_steps", c.record_interval_steps, 0, many);
   c.record_stats_mib = number(s, "record_stats_mib", c.record_stats_mib, 1, 1u << 20);
   c.record_stats_files = number(s, "record_stats_files", c.record_stats_files, 1, 1000);
+  c.store = s.get("store", c.store);
   c.read_stats = s.get("read_stats", c.read_stats);
   return c;
 }

@@ -13,31 +13,93 @@ constexpr std::chrono::milliseconds most_time_in_a_tick = 5 * tick_interval;
 
 }  // namespace
 
-void coordinator_shell::begin(coordinator_actor::pointer self, coordinator_config config,
-                              std::shared_ptr<coordinator_ports> ports, planner_actor planner,
-                              recorder_actor recorder, std::optional<cluster::recorded_start> start) {
+void coordinator_shell::begin(coordinator_actor::pointer self, std::shared_ptr<beginning> from,
+                              std::shared_ptr<coordinator_ports> ports, planner_actor planner, recorder_actor recorder,
+                              store_actor keeper) {
   self_ = self;
   ports_ = std::move(ports);
   planner_ = std::move(planner);
   recorder_ = std::move(recorder);
-  state_.emplace(std::move(config));
-  state_->start = std::move(start);
+  keeper_ = std::move(keeper);
+  saver_ = cluster::state_saver(std::move(from->saved));
+  state_.emplace(std::move(from->state));
+  now_ms_ = state_->now_ms;
   ticked_ = std::chrono::steady_clock::now();
+}
+
+void coordinator_shell::hear(const cluster::input_body& what) {
+  if (held_up()) return refuse_operator(what);
+  take(what);
+}
+
+void coordinator_shell::refuse_operator(const cluster::input_body& what) {
+  const auto* m = std::get_if<cluster::input::message>(&what);
+  if (!m) return;
+  const auto& body = m->content.body;
+  if (!std::holds_alternative<scale_request>(body) && !std::holds_alternative<rebalance_request>(body) &&
+      !std::holds_alternative<abort_request>(body) && !std::holds_alternative<get_status>(body) &&
+      !std::holds_alternative<get_operations>(body))
+    return;
+  const auto why = failing_ ? failing_->text : std::string("the store is too slow");
+  cluster::effect::send answer{
+      m->peer, m->content.id,
+      refused{{errc::unavailable, "nothing is decided while the state cannot be saved: " + why + "; try again"}}};
+  perform(answer);
 }
 
 void coordinator_shell::take(const cluster::input_body& what) {
   try {
-    auto effects = cluster::step(*state_, what);
-    for (auto& e : effects) std::visit([this](auto& one) { perform(one); }, e);
+    auto out = cluster::step(*state_, what);
+    store_change change;
+    if (cluster::rests_on_state(out)) {
+      change = saver_.changes(*state_);
+      change.journal = cluster::journal_of(out);
+    }
+    gate_.add(std::move(out), std::move(change));
+    advance();
   } catch (const std::exception& e) {
     log::error("coordinator: an input could not be taken: {}", e.what());
   }
+}
+
+void coordinator_shell::advance() {
+  auto out = gate_.released();
+  for (auto& e : out) std::visit([this](auto& one) { perform(one); }, e);
+  if (auto change = gate_.begin_save()) save(change);
+}
+
+// Waits for as long as it takes: the store's actor always answers, and nothing that rests on it may leave before.
+void coordinator_shell::save(const change_ptr& change) {
+  self_->request(keeper_, caf::infinite, change)
+      .then([this, change](const saved_ptr& outcome) { on_saved(change, *outcome); },
+            [this, change](const caf::error&) {
+              on_saved(change, fail(errc::unavailable, "store: it has been given up"));
+            });
+}
+
+void coordinator_shell::on_saved(const change_ptr& change, const status& outcome) {
+  if (outcome) {
+    if (failing_) log::info("coordinator: the state can be saved again");
+    failing_.reset();
+    gate_.saved();
+    return advance();
+  }
+  if (!failing_)
+    log::error("coordinator: {}; nothing is decided until the state can be saved, agents go on", outcome.error().text);
+  failing_ = outcome.error();
+  failed_ = change;
+  self_->delayed_send(self_, store_retry, retry_atom::value);
+}
+
+void coordinator_shell::retry() {
+  if (auto change = std::exchange(failed_, nullptr)) save(change);
 }
 
 void coordinator_shell::tick() {
   const auto now = std::chrono::steady_clock::now();
   const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - ticked_);
   ticked_ += passed;
+  if (held_up()) return;
   now_ms_ += static_cast<std::uint64_t>(std::min(passed, most_time_in_a_tick).count());
   take(cluster::input::tick{now_ms_});
 }
@@ -47,6 +109,8 @@ void coordinator_shell::stop() {
   planner_ = nullptr;
   if (recorder_) self_->send(recorder_, stop_atom::value);
   recorder_ = nullptr;
+  if (keeper_) self_->send(keeper_, stop_atom::value);
+  keeper_ = nullptr;
 }
 
 void coordinator_shell::perform(cluster::effect::send& e) {
@@ -71,15 +135,12 @@ void coordinator_shell::perform(cluster::effect::publish& e) {
     log::debug("coordinator: event not published: {}", sent.error().text);
 }
 
-void coordinator_shell::perform(cluster::effect::record& e) {
-  if (auto kept = ports_->state->apply({{}, {std::move(e.what)}}); !kept)
-    log::error("coordinator: journal: {}", kept.error().text);
-}
+void coordinator_shell::perform(cluster::effect::record&) {}  // saved with what it tells of
 
 void coordinator_shell::perform(cluster::effect::record_loads& e) {
   if (!recorder_) return;
   std::string line;
-  const bool admitted = gate_.admits(ports_->recording.load(std::memory_order_relaxed), line);
+  const bool admitted = recording_.admits(ports_->recording.load(std::memory_order_relaxed), line);
   if (!line.empty()) log::warn("coordinator: {}", line);
   if (!admitted) return;
   ports_->recording.fetch_add(1, std::memory_order_relaxed);
@@ -91,27 +152,29 @@ void coordinator_shell::perform(cluster::effect::log_line& e) {
 }
 
 coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer<coordinator_shell> self,
-                                             coordinator_config config, std::shared_ptr<coordinator_ports> ports,
-                                             std::optional<cluster::recorded_start> start) {
+                                             std::shared_ptr<beginning> from,
+                                             std::shared_ptr<coordinator_ports> ports) {
   auto& system = self->home_system();
+  const auto& config = from->state.config;
   recorder_actor records;
   if (!config.record_stats.empty())
     records = system.spawn<caf::detached>(
         recorder,
         recorder_options{config.record_stats, std::uint64_t{config.record_stats_mib} << 20, config.record_stats_files},
         ports);
-  self->state.begin(self, std::move(config), ports, system.spawn<caf::detached>(planner, &cluster::make_plan),
-                    std::move(records), std::move(start));
-  self->delayed_send(self, tick_interval, tick_atom::value);
+  auto keeping = system.spawn<caf::detached>(keeper, std::move(from->kept));
+  self->state.begin(self, std::move(from), ports, system.spawn<caf::detached>(planner, &cluster::make_plan),
+                    std::move(records), std::move(keeping));
   return {
       [self, ports](const input_ptr& what) {
         ports->waiting.fetch_sub(1, std::memory_order_relaxed);
-        self->state.take(*what);
+        self->state.hear(*what);
       },
       [self](tick_atom) {
         self->state.tick();
         self->delayed_send(self, tick_interval, tick_atom::value);
       },
+      [self](retry_atom) { self->state.retry(); },
       [self](stop_atom) {
         self->state.stop();
         self->quit();

@@ -29,12 +29,13 @@ int complain(const ballast::error& e) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Ballast's coordinator: places experts, balances load and changes the number of ranks while serving"};
-  std::string file, bind, events;
+  std::string file, bind, events, store;
   std::uint32_t initial_ranks = 0;
   bool verbose = false;
   app.add_option("--config", file, "deployment file; its [coordinator] table is read")->check(CLI::ExistingFile);
   app.add_option("--bind", bind, "control gateway, e.g. tcp://0.0.0.0:7070");
   app.add_option("--events", events, "where events are published");
+  app.add_option("--store", store, "where the state is kept: sqlite://FILE (default: sqlite://ballast-state.db), memory");
   app.add_option("--initial-ranks", initial_ranks, "seats to activate as soon as so many have joined")
       ->check(CLI::Range(1, 4096));
   app.add_flag("--verbose", verbose, "log debug lines too");
@@ -50,6 +51,8 @@ int main(int argc, char** argv) {
   }
   if (!bind.empty()) config.bind = bind;
   if (!events.empty()) config.events = events;
+  if (!store.empty()) config.store = store;
+  if (config.store.empty()) config.store = "sqlite://ballast-state.db";
   if (initial_ranks != 0) config.initial_ranks = initial_ranks;
 
   const sigset_t signals = stop_signals();

@@ -4,6 +4,7 @@
 
 #include "coordinator/actors_impl.hpp"
 #include "coordinator/config.hpp"
+#include "coordinator/open_store.hpp"
 #include "coordinator/read_start.hpp"
 #include "messages/log.hpp"
 
@@ -72,30 +73,57 @@ void coordinator_service::impl::stop() {
   });
 }
 
+namespace {
+
+// What the store holds, and the state that it is.
+result<std::shared_ptr<beginning>> begin_from(std::shared_ptr<store> kept, const coordinator_config& config) {
+  auto saved = kept->load();
+  if (!saved) return fail(saved.error());
+  auto state = cluster::restore(*saved, config);
+  if (!state) return fail(state.error());
+  if (!config.read_stats.empty()) {
+    auto recorded = read_start(config.read_stats);
+    if (!recorded) return fail(recorded.error());
+    state->start = std::move(*recorded);
+  }
+  if (!saved->empty())
+    log::info("coordinator: goes on from {} with {} seats, {} of them serving{}",
+              config.store.empty() ? "its store" : config.store, state->seats.size(), state->members.size(),
+              state->running ? fmt::format(", and operation {} under way", state->running->what.id) : "");
+  return std::make_shared<beginning>(beginning{std::move(kept), std::move(*saved), std::move(*state)});
+}
+
+}  // namespace
+
 result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context,
                                                                         coordinator_config config) {
   if (auto ok = check_config(config); !ok) return fail(ok.error());
+  auto kept = open_store(config.store);
+  if (!kept) return fail(kept.error());
+  return start(context, std::move(config), std::move(*kept));
+}
+
+result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context,
+                                                                        coordinator_config config,
+                                                                        std::shared_ptr<store> kept) {
+  if (auto ok = check_config(config); !ok) return fail(ok.error());
   if (!config.record_stats.empty())
     if (auto ok = check_recording(config.record_stats); !ok) return fail(ok.error());
-  std::optional<cluster::recorded_start> recorded;
-  if (!config.read_stats.empty()) {
-    auto read = read_start(config.read_stats);
-    if (!read) return fail(read.error());
-    recorded = std::move(*read);
-  }
+  auto from = begin_from(std::move(kept), config);
+  if (!from) return fail(from.error());
   auto made = std::make_unique<impl>();
-  made->ports->state = std::make_unique<memory_store>();
   made->system.emplace(made->settings);
-  // The links exist before anything is sent: the actor only answers messages, and none is passed on before `open`.
+  // The links exist before anything is sent: the actor only answers messages and ticks, and gets none before `open`.
   auto* raw = made.get();
   made->ports->send = [raw](const std::string& peer, const envelope& m) { return raw->gateway->send(peer, m); };
   made->ports->publish = [raw](const envelope& m) { return raw->events->send({}, m); };
-  made->actor = made->system->spawn(coordinator, config, made->ports, std::move(recorded));
+  made->actor = made->system->spawn(coordinator, std::move(*from), made->ports);
   if (auto ok = made->open_links(context, config); !ok) {
     made->stop();
     return fail(ok.error());
   }
   made->open->store(true, std::memory_order_release);
+  caf::anon_send(made->actor, tick_atom::value);
   return std::unique_ptr<coordinator_service>(new coordinator_service(std::move(made)));
 }
 

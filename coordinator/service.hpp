@@ -1,4 +1,4 @@
-// The coordinator as a service: cluster state machine, planner, control gateway, journal.
+// The coordinator as a service: cluster state machine, planner, control gateway, store.
 #pragma once
 
 #include <cstdint>
@@ -41,16 +41,22 @@ struct coordinator_config {
   std::uint32_t record_interval_steps = 0;       // steps in one record; 0: load_interval_steps
   std::uint32_t record_stats_mib = 256;          // a file that has grown to it is put aside
   std::uint32_t record_stats_files = 4;          // kept, with the one being written
+  std::string store;                             // memory, or sqlite://FILE; empty: memory
   std::string read_stats;                        // recorded loads that the first placement is planned from; empty: none
 };
 
 // Reads [coordinator] of a deployment's TOML file. Errors: one line naming key, file line and remedy.
 result<coordinator_config> read_coordinator_config(const std::string& path);
 
+class store;
+
 class coordinator_service {
  public:
-  // `context` must outlive the service. Errors: invalid_argument, io (address in use).
+  // Goes on from what the store holds. `context` must outlive the service. Errors: invalid_argument, io (address in
+  // use), those of open_store and cluster::restore.
   static result<std::unique_ptr<coordinator_service>> start(link_context& context, coordinator_config config);
+  static result<std::unique_ptr<coordinator_service>> start(link_context& context, coordinator_config config,
+                                                            std::shared_ptr<store> kept);
   ~coordinator_service();  // stops
   const std::string& address() const noexcept;         // bound addresses
   const std::string& events_address() const noexcept;

@@ -42,7 +42,7 @@ class store {
   virtual ~store() = default;
 
   // All of the change or nothing of it; on its medium when it returns. Errors: io, unavailable (the same call may be
-  // made again, also where the change did arrive), conflict (another coordinator leads: this one must decide nothing).
+  // made again, also where the change did arrive).
   virtual status apply(const store_change& change) = 0;
   // What is there. Errors: io, unavailable, malformed.
   virtual result<rows> load() = 0;

@@ -68,7 +68,7 @@ status link_socket::open(std::string& address) {
     socket_.set(zmq::sockopt::heartbeat_ttl, 20000);
     socket_.set(zmq::sockopt::tcp_keepalive, 1);
     socket_.set(zmq::sockopt::reconnect_ivl, 50);
-    socket_.set(zmq::sockopt::reconnect_ivl_max, 1000);
+    socket_.set(zmq::sockopt::reconnect_ivl_max, 200);  // a peer that is back is not kept waiting
     if (!options_.identity.empty()) socket_.set(zmq::sockopt::routing_id, options_.identity);
     if (options_.kind == link_kind::subscriber) socket_.set(zmq::sockopt::subscribe, "");
     if (is_router()) {

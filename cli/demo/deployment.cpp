@@ -16,6 +16,7 @@ std::string configuration(const std::string& folder, const std::string& model, c
 [coordinator]
 bind = "ipc://{0}/coordinator"
 events = "ipc://{0}/events"
+store = "sqlite://{0}/state.db"
 initial_ranks = {1}
 num_redundant_experts = {2}
 window_size = {3}

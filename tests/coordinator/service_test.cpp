@@ -10,6 +10,8 @@
 #include <functional>
 #include <mutex>
 
+#include "coordinator/store.hpp"
+
 namespace ballast {
 namespace {
 
@@ -97,8 +99,8 @@ struct coordinator_meets : ::testing::Test {
   std::unique_ptr<coordinator_service> service;
   std::unique_ptr<link> operator_link, watcher;
 
-  void start(const std::string& name) {
-    auto started = coordinator_service::start(context, small_config(name));
+  void start(const std::string& name, std::shared_ptr<store> kept = std::make_shared<memory_store>()) {
+    auto started = coordinator_service::start(context, small_config(name), std::move(kept));
     ASSERT_TRUE(started) << started.error().text;
     service = std::move(*started);
     link_options o;
@@ -145,6 +147,71 @@ TEST_F(coordinator_meets, AnOperatorEvenWithoutAgents) {
   EXPECT_NE(r->failure.text.find("start more agents"), std::string::npos);
 }
 
+TEST_F(coordinator_meets, ItsFormerStateInTheStore) {
+  const auto kept = std::make_shared<memory_store>();
+  start("first life", kept);
+  {
+    fake_agent agent(context, service->address());
+    ASSERT_TRUE(watched.wait_for<event>(
+        [](const event& e) { return !e.operation.empty() && e.operation[0].outcome == "done"; }));
+    TearDown();
+  }
+  start("second life", kept);
+  ASSERT_TRUE(operator_link->send({}, {41, "operator", get_status{}}));
+  const auto s = answers.wait_for<cluster_status>();
+  ASSERT_TRUE(s);
+  ASSERT_EQ(s->seats.size(), 2u);
+  EXPECT_EQ(s->seats[1].state, "active");
+  EXPECT_EQ(s->seats[1].front_end, "front");
+  EXPECT_EQ(s->models.at(0).version, 1u);
+  EXPECT_EQ(s->operations.at(0).outcome, "done");
+  EXPECT_EQ(kept->journal()->back().operation.outcome, "done");
+}
+
+// A disk that takes nothing for a while.
+struct full_disk final : store {
+  status apply(const store_change& change) override {
+    std::lock_guard lock(mutex);
+    ++calls;
+    called.notify_all();
+    return full ? fail(errc::io, "store x: database or disk is full") : below.apply(change);
+  }
+  result<rows> load() override { return below.load(); }
+  result<std::vector<journal_record>> journal() override { return below.journal(); }
+  void wait_for_calls(int n) {
+    std::unique_lock lock(mutex);
+    ASSERT_TRUE(called.wait_for(lock, 20s, [&] { return calls >= n; }));
+  }
+  void free_some() {
+    std::lock_guard lock(mutex);
+    full = false;
+  }
+  std::mutex mutex;
+  std::condition_variable called;
+  int calls = 0;
+  bool full = true;
+  memory_store below;
+};
+
+TEST_F(coordinator_meets, AFullDiskAndTellsNothingThatIsNotSaved) {
+  const auto disk = std::make_shared<full_disk>();
+  start("full disk", disk);
+  fake_agent agent(context, service->address());
+  disk->wait_for_calls(2);  // and once more: by now the coordinator knows
+  ASSERT_TRUE(operator_link->send({}, {42, "operator", scale_request{"x", 3, {}, false, 0}}));
+  const auto no = answers.wait_for<refused>();
+  ASSERT_TRUE(no);
+  EXPECT_EQ(no->failure.code, errc::unavailable);
+  EXPECT_NE(no->failure.text.find("disk is full"), std::string::npos) << no->failure.text;
+  {
+    std::lock_guard lock(agent.received.mutex);
+    EXPECT_TRUE(agent.received.messages.empty());
+  }
+  disk->free_some();
+  EXPECT_TRUE(agent.received.wait_for<welcome>());
+  EXPECT_TRUE(agent.received.wait_for<seat_command>());
+}
+
 TEST_F(coordinator_meets, ItsEndWithAnAgentStillTalking) {
   start("end");
   fake_agent agent(context, service->address());
@@ -180,6 +247,15 @@ TEST(CoordinatorService, RefusesFilesOfLoadsThatCannotBeReadOrMade) {
   EXPECT_NE(made.error().text.find("name a file in a folder that exists"), std::string::npos) << made.error().text;
 }
 
+TEST(CoordinatorService, RefusesAStoreThatItDoesNotKnow) {
+  link_context context;
+  auto c = small_config("store");
+  c.store = "papyrus://scroll";
+  const auto unknown = coordinator_service::start(context, c);
+  ASSERT_FALSE(unknown);
+  EXPECT_NE(unknown.error().text.find("stores are memory and sqlite://FILE"), std::string::npos);
+}
+
 TEST(CoordinatorService, RefusesAnAddressInUse) {
   link_context context;
   auto first = coordinator_service::start(context, small_config("twice"));
@@ -212,7 +288,7 @@ TEST_F(config_file, IsReadWithTheFieldsNamesAndTheirAliases) {
   const auto two_speeds = read(
       "[coordinator]\nshares_interval_ms = 50\nshares_window = 16\nshares_tokens = 0\nshares_gain = 0.01\n"
       "early_imbalance = 1.2\nmeasured_speeds = true\nrecord_stats = \"a.gz\"\nrecord_interval_steps = 64\n"
-      "record_stats_mib = 3\nrecord_stats_files = 2\nread_stats = \"b.gz\"\n");
+      "record_stats_mib = 3\nrecord_stats_files = 2\nread_stats = \"b.gz\"\nstore = \"sqlite://s.db\"\n");
   ASSERT_TRUE(two_speeds) << two_speeds.error().text;
   EXPECT_EQ(two_speeds->shares_interval_ms, 50u);
   EXPECT_EQ(two_speeds->shares_window, 16u);
@@ -225,6 +301,7 @@ TEST_F(config_file, IsReadWithTheFieldsNamesAndTheirAliases) {
   EXPECT_EQ(two_speeds->record_stats_mib, 3u);
   EXPECT_EQ(two_speeds->record_stats_files, 2u);
   EXPECT_EQ(two_speeds->read_stats, "b.gz");
+  EXPECT_EQ(two_speeds->store, "sqlite://s.db");
 }
 
 TEST_F(config_file, UnknownKeysAndImpossibleValuesAreNamed) {

@@ -27,8 +27,8 @@ class deployment : public testing::Test {
 
   coordinator_config config() {
     coordinator_config c;
-    c.bind = "inproc://gateway-" + name_;
-    c.events = "inproc://events-" + name_;
+    c.bind = gateway_;
+    c.events = events_;
     c.num_redundant_experts = 4;
     c.step_interval = 0;
     c.window_size = 200;
@@ -40,7 +40,7 @@ class deployment : public testing::Test {
     return c;
   }
 
-  void start_coordinator(coordinator_config c) {
+  virtual void start_coordinator(coordinator_config c) {
     auto started = coordinator_service::start(context_, std::move(c));
     ASSERT_TRUE(started.has_value()) << started.error().text;
     coordinator_ = std::move(*started);
@@ -50,7 +50,7 @@ class deployment : public testing::Test {
     agent_config c;
     c.name = fmt::format("a{}", number);
     c.node = fmt::format("n{}", number / 2);
-    c.coordinator = "inproc://gateway-" + name_;
+    c.coordinator = gateway_;
     c.front_end = fmt::format("inproc://front-{}-{}", name_, number);
     c.data = fmt::format("inproc://data-{}-{}", name_, number);
     c.backend = test_backend();
@@ -73,19 +73,25 @@ class deployment : public testing::Test {
     c.initial_ranks = ranks;
     start_coordinator(std::move(c));
     start_agents(agents);
-    auto control = control_client::connect(context_, {"inproc://gateway-" + name_, "inproc://events-" + name_, "operator"});
+    start_clients();
+    ASSERT_TRUE(await_active(ranks));
+  }
+  void start_clients() {
+    auto control = control_client::connect(
+        context_, {gateway_, events_, "operator"}, [this](const event& e) { on_event(e); });
     ASSERT_TRUE(control.has_value()) << control.error().text;
     control_ = std::move(*control);
     serving_options so;
-    so.coordinator = "inproc://gateway-" + name_;
-    so.events = "inproc://events-" + name_;
+    so.coordinator = gateway_;
+    so.events = events_;
     auto client = serving_client::connect(
         context_, so, [this](request_record r) { on_done(std::move(r)); },
         [this](const std::string& id, std::uint32_t, const std::vector<float>& hidden) { keep(id, hidden); });
     ASSERT_TRUE(client.has_value()) << client.error().text;
     client_ = std::move(*client);
-    ASSERT_TRUE(client_->wait_active(ranks, 60s).has_value());
   }
+  virtual void on_event(const event&) {}  // on a link's thread
+  bool await_active(std::size_t seats) { return client_->wait_active(seats, 60s).has_value(); }
 
   // Closed-loop traffic: `width` requests at once, each followed by a new one, until stop_traffic().
   void start_traffic(std::size_t width, std::uint32_t steps = 12, const std::string& model = "tiny") {
@@ -151,6 +157,7 @@ class deployment : public testing::Test {
 
   link_context context_;
   std::string name_ = testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::string gateway_ = "inproc://gateway-" + name_, events_ = "inproc://events-" + name_;
   std::vector<model_spec> models_{tiny_spec()};
   std::unique_ptr<coordinator_service> coordinator_;
   std::vector<std::unique_ptr<agent>> agents_;

@@ -164,7 +164,7 @@ class Programs(unittest.TestCase):
 
     def test_a_killed_agent_is_replaced_and_its_requests_are_answered(self):
         coordinator = self.start(PROGRAMS + "/ballast-coordinator", "--config",
-                                 self.config(more="heartbeat_timeout_ms = 500"))
+                                 self.config(more='heartbeat_timeout_ms = 500\nstore = "memory"'))
         ports = [word.strip(",") for word in coordinator.ready.split() if word.strip(",").startswith("tcp://")]
         self.at = ["--coordinator", ports[0], "--events", ports[1]]
         agents = []

@@ -46,6 +46,7 @@ config() { # NAME ADDRESS FIRST_GPU
 [coordinator]
 bind = "tcp://10.213.77.1:7070"
 events = "tcp://10.213.77.1:7071"
+store = "memory"
 initial_ranks = 1
 num_redundant_experts = 8
 step_interval = 0

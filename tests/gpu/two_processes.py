@@ -29,6 +29,7 @@ CONFIG = """
 [coordinator]
 bind = "tcp://127.0.0.1:*"
 events = "tcp://127.0.0.1:*"
+store = "memory"
 initial_ranks = 1
 num_redundant_experts = {redundant}
 step_interval = 0
