@@ -68,6 +68,7 @@ struct coordinator_ports {
 
 inline constexpr std::chrono::milliseconds tick_interval{20};
 inline constexpr std::chrono::milliseconds store_retry{500};
+inline constexpr std::chrono::milliseconds store_patience{1000};  // a write that takes longer holds the coordinator up
 
 // What a coordinator begins with: the state that its store held.
 struct beginning {
@@ -97,7 +98,7 @@ class coordinator_shell {
   void stop();
 
  private:
-  // While the store fails, or is far behind, the coordinator is as one that is held up: time stands still, what agents
+  // While the store fails, or keeps it waiting, the coordinator is as one that is held up: time stands still, what agents
   // say is dropped (they repeat it), operators are refused.
   bool held_up() const { return failing_ || gate_.full(); }
   void refuse_operator(const cluster::input_body& what);
@@ -105,6 +106,7 @@ class coordinator_shell {
   void advance();
   void save(const change_ptr& change);
   void on_saved(const change_ptr& change, const status& outcome);
+  void fall_behind(error why);
   void perform(cluster::effect::send& e);
   void perform(cluster::effect::request_plan& e);
   void perform(cluster::effect::publish& e);
@@ -122,6 +124,7 @@ class coordinator_shell {
   cluster::state_saver saver_;
   change_ptr failed_;            // to be saved again
   std::optional<error> failing_;  // why nothing can be saved at present
+  std::optional<std::chrono::steady_clock::time_point> saving_since_;
   std::optional<cluster::cluster_state> state_;
   std::uint64_t last_id_ = 0;
   std::uint64_t now_ms_ = 0;  // time in which this actor could work: it stands still while the process is held up

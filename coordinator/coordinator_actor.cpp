@@ -1,3 +1,5 @@
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <exception>
 
@@ -40,7 +42,7 @@ void coordinator_shell::refuse_operator(const cluster::input_body& what) {
       !std::holds_alternative<abort_request>(body) && !std::holds_alternative<get_status>(body) &&
       !std::holds_alternative<get_operations>(body))
     return;
-  const auto why = failing_ ? failing_->text : std::string("the store is too slow");
+  const auto why = failing_ ? failing_->text : std::string("too much waits for the store");
   cluster::effect::send answer{
       m->peer, m->content.id,
       refused{{errc::unavailable, "nothing is decided while the state cannot be saved: " + why + "; try again"}}};
@@ -70,6 +72,7 @@ void coordinator_shell::advance() {
 
 // Waits for as long as it takes: the store's actor always answers, and nothing that rests on it may leave before.
 void coordinator_shell::save(const change_ptr& change) {
+  saving_since_ = std::chrono::steady_clock::now();
   self_->request(keeper_, caf::infinite, change)
       .then([this, change](const saved_ptr& outcome) { on_saved(change, *outcome); },
             [this, change](const caf::error&) {
@@ -77,16 +80,20 @@ void coordinator_shell::save(const change_ptr& change) {
             });
 }
 
+void coordinator_shell::fall_behind(error why) {
+  if (!failing_) log::error("coordinator: {}; nothing is decided until the state can be saved, agents go on", why.text);
+  failing_ = std::move(why);
+}
+
 void coordinator_shell::on_saved(const change_ptr& change, const status& outcome) {
+  saving_since_.reset();
   if (outcome) {
     if (failing_) log::info("coordinator: the state can be saved again");
     failing_.reset();
     gate_.saved();
     return advance();
   }
-  if (!failing_)
-    log::error("coordinator: {}; nothing is decided until the state can be saved, agents go on", outcome.error().text);
-  failing_ = outcome.error();
+  fall_behind(outcome.error());
   failed_ = change;
   self_->delayed_send(self_, store_retry, retry_atom::value);
 }
@@ -99,6 +106,9 @@ void coordinator_shell::tick() {
   const auto now = std::chrono::steady_clock::now();
   const auto passed = std::chrono::duration_cast<std::chrono::milliseconds>(now - ticked_);
   ticked_ += passed;
+  if (saving_since_ && now > *saving_since_ + store_patience && !failing_)
+    fall_behind(
+        {errc::unavailable, fmt::format("the store takes more than {} ms for a write", store_patience.count())});
   if (held_up()) return;
   now_ms_ += static_cast<std::uint64_t>(std::min(passed, most_time_in_a_tick).count());
   take(cluster::input::tick{now_ms_});

@@ -38,10 +38,12 @@ struct inbox {
     arrived.notify_all();
   }
   template <class T>
-  std::optional<T> wait_for(const std::function<bool(const T&)>& wanted = [](const T&) { return true; }) {
+  std::optional<T> wait_for(
+      const std::function<bool(const T&)>& wanted = [](const T&) { return true; },
+      std::chrono::milliseconds longest = 20s) {
     std::unique_lock lock(mutex);
     std::optional<T> out;
-    arrived.wait_for(lock, 20s, [&] {
+    arrived.wait_for(lock, longest, [&] {
       while (!messages.empty()) {
         const auto body = std::move(messages.front());
         messages.pop_front();
@@ -209,6 +211,40 @@ TEST_F(coordinator_meets, AFullDiskAndTellsNothingThatIsNotSaved) {
   }
   disk->free_some();
   EXPECT_TRUE(agent.received.wait_for<welcome>());
+  EXPECT_TRUE(agent.received.wait_for<seat_command>());
+}
+
+// A disk that answers only when it is told to.
+struct stuck_disk final : store {
+  status apply(const store_change& change) override {
+    std::unique_lock lock(mutex);
+    freed.wait(lock, [&] { return !stuck; });
+    return below.apply(change);
+  }
+  result<rows> load() override { return below.load(); }
+  result<std::vector<journal_record>> journal() override { return below.journal(); }
+  void free() {
+    std::lock_guard lock(mutex);
+    stuck = false;
+    freed.notify_all();
+  }
+  std::mutex mutex;
+  std::condition_variable freed;
+  bool stuck = true;
+  memory_store below;
+};
+
+TEST_F(coordinator_meets, ADiskThatHangsAndSaysSoToOperators) {
+  const auto disk = std::make_shared<stuck_disk>();
+  start("stuck disk", disk);
+  fake_agent agent(context, service->address());
+  std::optional<refused> no;
+  for (int i = 0; i < 200 && !no; ++i) {  // until it has waited for long
+    ASSERT_TRUE(operator_link->send({}, {42, "operator", scale_request{"x", 3, {}, false, 0}}));
+    no = answers.wait_for<refused>([](const refused& r) { return r.failure.code == errc::unavailable; }, 100ms);
+  }
+  EXPECT_TRUE(no);
+  disk->free();
   EXPECT_TRUE(agent.received.wait_for<seat_command>());
 }
 
