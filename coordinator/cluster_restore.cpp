@@ -72,8 +72,8 @@ class restorer {
     s_.newest_step = row.at("newest_step").get<step_t>();
     s_.last_event = row.at("last_event").get<std::uint64_t>() + events_left_out;
     s_.last_plan = row.at("last_plan").get<std::uint64_t>();
-    s_.page_seconds = row.at("page_seconds").get<double>();
-    s_.copy_slowdown = row.at("copy_slowdown").get<double>();
+    read_(row.at("page_seconds"), s_.page_seconds);
+    read_(row.at("copy_slowdown"), s_.copy_slowdown);
   }
   void seat(const json& row) {
     auto& r = s_.seats.emplace_back();

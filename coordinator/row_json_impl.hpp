@@ -138,6 +138,9 @@ class row_reader {
       from.get_to(to);
     }
   }
+  void operator()(const json& from, double& to) {  // what is no number was written as null
+    if (!from.is_null()) from.get_to(to);
+  }
   void operator()(const json& from, seat_id& to) { to = seat_id{from.get<std::uint32_t>()}; }
   void operator()(const json& from, seat_state& to) {
     to = seat_states.at(position(seat_states, from, [](seat_state s) { return to_string(s); }));

@@ -2,7 +2,9 @@
 #include <xxhash.h>
 
 #include <bit>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <utility>
 #include <vector>
 
 #include "coordinator/row_layers_impl.hpp"
@@ -22,13 +24,20 @@ std::string name_of(const layer_placement& layer) {
   return fmt::format("{:016x}{:016x}", sum.high64, sum.low64);
 }
 
+// Written by hand: there are tens of thousands of replicas, and a tree of JSON for them costs more than all else.
 std::string text_of(const layer_placement& layer) {
-  auto out = nlohmann::json::array();
+  std::string out = "[";
+  const char* between = "";
   for (const auto& replicas : layer) {
-    auto& expert = out.emplace_back(nlohmann::json::array());
-    for (const auto& r : replicas) expert.push_back(nlohmann::json::array({index_of(r.seat), r.slot, r.share}));
+    out += std::exchange(between, ",");
+    out += '[';
+    const char* next = "";
+    for (const auto& r : replicas)
+      fmt::format_to(std::back_inserter(out), "{}[{},{},{}]", std::exchange(next, ","), index_of(r.seat), r.slot,
+                     r.share);
+    out += ']';
   }
-  return out.dump();
+  return out += ']';
 }
 
 layer_placement layer_from(const std::string& text) {

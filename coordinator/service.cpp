@@ -89,7 +89,7 @@ result<std::shared_ptr<beginning>> begin_from(std::shared_ptr<store> kept, const
   if (!saved->empty())
     log::info("coordinator: goes on from {} with {} seats, {} of them serving{}",
               config.store.empty() ? "its store" : config.store, state->seats.size(), state->members.size(),
-              state->running ? fmt::format(", and operation {} under way", state->running->what.id) : "");
+              state->running ? fmt::format("; under way: {}", cluster::to_string(state->running->what.kind)) : "");
   return std::make_shared<beginning>(beginning{std::move(kept), std::move(*saved), std::move(*state)});
 }
 

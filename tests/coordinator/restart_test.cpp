@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "coordinator/row_layers_impl.hpp"
 #include "tests/coordinator/bench.hpp"
@@ -231,6 +232,18 @@ TEST(Rows, ThatAreDamagedAreRefusedWithTheirName) {
     }
   }
   EXPECT_GT(refused, 10u);
+}
+
+TEST(Rows, WithAFigureThatIsNoNumberAreReadAllTheSame) {
+  auto b = serving(3);
+  b.state.page_seconds = std::numeric_limits<double>::quiet_NaN();
+  b.state.models[0].imbalance_before = std::numeric_limits<double>::infinity();
+  rows saved;
+  for (const auto& [name, text] : state_saver().changes(b.state).rows) saved[name] = *text;
+  const auto again = restore(saved, b.state.config);
+  ASSERT_TRUE(again) << again.error().text;
+  EXPECT_EQ(again->page_seconds, 0);
+  EXPECT_EQ(again->models[0].imbalance_before, 0);
 }
 
 TEST(Restored, SeatsHaveThePatienceOfAFreshBeat) {

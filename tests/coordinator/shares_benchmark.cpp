@@ -4,6 +4,7 @@
 
 #include <random>
 
+#include "coordinator/cluster_rows.hpp"
 #include "coordinator/plans.hpp"
 #include "messages/codec.hpp"
 
@@ -63,6 +64,47 @@ void decode_one_seats_table(benchmark::State& state) {
   for (auto _ : state) benchmark::DoNotOptimize(decode(frame));
 }
 
+// A state in the midst of publishing such an update to every rank.
+cluster_state publishing(const plan& made) {
+  cluster_state s{coordinator_config{}};
+  s.models.emplace_back(model_description{"m", "f", 58, 256, 1, 1, 1}, 1000);
+  auto& m = s.models.front();
+  m.current = made.models.front().table;
+  m.publishing = made.models.front().target;
+  s.agents["a"];
+  auto& op = s.running.emplace();
+  op.made = made;
+  for (std::uint32_t n = 0; n < 32; ++n) {
+    auto& r = s.seats.emplace_back();
+    r.id = seat_id{n};
+    r.agent = "a";
+    op.now.awaited.push_back({r.id, 1, 0, 0, command::publish{*m.publishing}});
+  }
+  return s;
+}
+void save_the_beginning_of_an_update(benchmark::State& state) {
+  const auto made = *make_plan(update());
+  const auto s = publishing(made);
+  auto before = s;
+  before.running.reset();
+  before.models.front().publishing.reset();
+  for (auto _ : state) {
+    state.PauseTiming();
+    state_saver saver;
+    benchmark::DoNotOptimize(saver.changes(before));
+    state.ResumeTiming();
+    benchmark::DoNotOptimize(saver.changes(s));
+  }
+}
+void save_where_nothing_changed(benchmark::State& state) {
+  const auto s = publishing(*make_plan(update()));
+  state_saver saver;
+  benchmark::DoNotOptimize(saver.changes(s));
+  for (auto _ : state) benchmark::DoNotOptimize(saver.changes(s));
+}
+
+BENCHMARK(save_the_beginning_of_an_update)->Unit(benchmark::kMillisecond);
+BENCHMARK(save_where_nothing_changed)->Unit(benchmark::kMillisecond);
 BENCHMARK(copy_the_request)->Unit(benchmark::kMillisecond);
 BENCHMARK(solve)->Unit(benchmark::kMillisecond);
 BENCHMARK(check)->Unit(benchmark::kMillisecond);

@@ -64,7 +64,7 @@ class Deployment:
         self.socket, self.last = None, 0
         self.start_coordinator()
         self.agents = [self.child("ballast-agent", "--config", self.config, "--name", f"a{n}") for n in range(args.ranks)]
-        self.wait_for_all()
+        self.wait_for_all(steps=0)
         self.load = self.child("ballast", "bench", *self.at, "--concurrency", "8", "--duration", "100000", "--tokens", "2", "--steps", "16")
 
     def child(self, program, *words):
@@ -77,7 +77,7 @@ class Deployment:
         self.coordinator = self.child("ballast-coordinator", "--config", self.config)
 
     def ask(self, kind, body, patience=0.05):
-        """None if no answer came: then the next question goes over a new connection."""
+        """None if it was refused, or no answer came: then the next question goes over a new connection."""
         if self.socket is None:
             self.socket = zmq.Context.instance().socket(zmq.DEALER)
             self.socket.linger, self.socket.reconnect_ivl = 0, 5
@@ -87,17 +87,17 @@ class Deployment:
         while self.socket.poll(patience * 1000):
             answer = msgpack.unpackb(self.socket.recv())
             if answer["id"] == self.last:
-                return answer["body"]
+                return None if answer["type"] == "refused" else answer["body"]
         self.socket.close()
         self.socket = None
         return None
 
-    def wait_for_all(self):
-        """Every seat serves and was heard by this coordinator, and nothing is under way."""
+    def wait_for_all(self, steps=1):
+        """Every seat serves and was heard by this coordinator (it tells of no step before), and nothing is under way."""
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             state = self.ask("get_status", {})
-            if state and sum(s["state"] == "active" and s["step"] > 0 for s in state["seats"]) == args.ranks:
+            if state and sum(s["state"] == "active" and s["step"] >= steps for s in state["seats"]) == args.ranks:
                 if all(o["outcome"] != "running" for o in state["operations"]):
                     return state
             time.sleep(0.002)
