@@ -216,6 +216,8 @@ seat_record* living(context& c, const std::string& peer, seat_id seat, incarnati
 }
 
 void on_trouble(context& c, const seat_trouble& t) {
+  // After a restart: at which step the members are is known when all were heard. Trouble is told with every beat.
+  if (std::ranges::any_of(c.s.members, [&](seat_id seat) { return c.s.unheard.contains(seat); })) return;
   const std::string why = fmt::format("seat {}: communicator {} failed: {}", index_of(t.seat), t.epoch, t.failure.text);
   const bool meant = contains(c.s.members, t.seat) || (c.s.running && contains(c.op().new_members, t.seat));
   const bool stepped_on = t.epoch != 0 && t.epoch == c.s.epoch && meant;

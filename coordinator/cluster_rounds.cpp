@@ -104,6 +104,7 @@ void look_at_round(context& c) {
     if (c.s.now_ms >= op.pause_until_ms) start_over(c, op.reason, {});
     return;
   }
+  if (!c.s.unheard.empty()) return;  // after a restart nobody is late who was not heard or missed yet
   if (c.s.now_ms >= op.now.deadline_ms) {
     const auto late = seats_of(op.now.awaited);
     const std::string why = fmt::format("deadline passed while {}", row_of(op.program.front()).name);
@@ -112,7 +113,7 @@ void look_at_round(context& c) {
   }
   if (op.program.front() == phase::planning && !op.asked) return ask_again_for_plan(c);
   for (auto& a : op.now.awaited)
-    if (c.s.now_ms >= a.sent_ms + c.s.config.command_retry_ms && !c.s.unheard.contains(a.seat)) send_command(c, a);
+    if (c.s.now_ms >= a.sent_ms + c.s.config.command_retry_ms) send_command(c, a);
 }
 
 }  // namespace ballast::cluster

@@ -262,5 +262,29 @@ TEST(Restored, SeatsHaveThePatienceOfAFreshBeat) {
   EXPECT_TRUE(b.members().empty());
 }
 
+// The newest step was saved long ago: a switch is taken back to a step that nobody has made.
+TEST(Restored, TakesASwitchBackOnlyAfterItHasHeardWhereTheMembersAre) {
+  bench b;
+  b.lives = bench::life::saved;
+  b.join_all(4);
+  b.answer_all();
+  b.ask(scale_to(4));
+  ASSERT_TRUE(b.run_to(phase::probation));
+  b.dies_at = b.writes + 1;
+  b.dies_before = true;
+  b.now += 10'000;  // that many steps were made, unseen
+  const seat_trouble trouble{seat_id{0}, 1, b.state.epoch, {errc::io, "broken"}};
+  b.say(0, trouble);
+  ASSERT_EQ(b.writes, b.dies_at);
+  b.say(0, trouble);
+  EXPECT_TRUE(b.at(phase::probation));
+  b.pass(50);
+  b.say(0, trouble);
+  ASSERT_TRUE(b.at(phase::reverting));
+  const auto& told = b.waiting[seat_id{0}].front().body;
+  ASSERT_TRUE(std::holds_alternative<command::revert>(told));
+  EXPECT_GT(std::get<command::revert>(told).first_step, 10'000u);
+}
+
 }  // namespace
 }  // namespace ballast::cluster::test
