@@ -39,12 +39,13 @@ status check_models(const cluster_state& s, const hello& h) {
   for (std::size_t i = 0; i < h.models.size(); ++i) {
     const auto& known = s.models[i].description;
     if (h.models[i] == known) continue;
-    return fail(errc::conflict,
-                fmt::format("agent {}: model {} `{}` ({} layers of {} experts, fingerprint {}) is not the deployment's "
-                            "`{}` ({} layers of {}, fingerprint {}); "
-                            "give every agent the same [[model]] tables, and a deployment of other models a store of its own",
-                            h.agent, i, h.models[i].name, h.models[i].layers, h.models[i].experts,
-                            h.models[i].fingerprint, known.name, known.layers, known.experts, known.fingerprint));
+    return fail(
+        errc::conflict,
+        fmt::format("agent {}: model {} `{}` ({} layers of {} experts, fingerprint {}) is not the deployment's "
+                    "`{}` ({} layers of {}, fingerprint {}); "
+                    "give every agent the same [[model]] tables, and a deployment of other models a store of its own",
+                    h.agent, i, h.models[i].name, h.models[i].layers, h.models[i].experts, h.models[i].fingerprint,
+                    known.name, known.layers, known.experts, known.fingerprint));
   }
   return {};
 }
