@@ -8,26 +8,22 @@
 namespace ballast::sim {
 
 // I1, I2, I3: whatever any rank may route by names, for every expert, replicas that their seats hold in that very slot.
-// Checked after every event that changed a table or a slot.
+// Checked after every event that changed a table in use or emptied a slot: filling one makes no table wrong.
 void world::check_tables() {
   if (!fabric_.changed) return;
   fabric_.changed = false;
-  std::vector<std::pair<epoch_t, std::shared_ptr<const placement>>> checked;  // members mostly use equal tables
+  if (checked_at_ != fabric_.emptied) checked_.clear();
+  checked_at_ = fabric_.emptied;
   for (const auto& [key, r] : fabric_.seated) {
     if (!r->routes()) continue;
     // A seat that was declared lost while it lives: its peers have left its communicator, no step of it can end.
     const auto& seat = state_->seats[index_of(r->id())];
-    if (seat.incarnation != r->incarnation() || seat.state == ballast::cluster::seat_state::lost) continue;
-    for (model_index m = 0; m < models_.size(); ++m)
-      if (const auto table = r->routing(m)) {
-        const auto epoch = r->loop().epoch();
-        const auto same = [&](const auto& c) { return c.first == epoch && (c.second == table || *c.second == *table); };
-        if (std::ranges::any_of(checked, same)) continue;
-        check_table(*r, *table);
-        checked.emplace_back(epoch, table);
-      } else {
-        throw broken(fmt::format("seat {} steps without a table of model {}", index_of(r->id()), m));
-      }
+    if (seat.incarnation != r->incarnation() || seat.state == cluster::seat_state::lost) continue;
+    for (model_index m = 0; m < models_.size(); ++m) {
+      const auto table = r->routing(m);
+      if (!table) throw broken(fmt::format("seat {} steps without a table of model {}", index_of(r->id()), m));
+      if (checked_.insert({r->loop().epoch(), table.get()}).second) check_table(*r, *table);
+    }
   }
 }
 
@@ -64,7 +60,7 @@ void world::check_table(const rank& user, const placement& table) {
 // An update of shares names the very replicas of the table in use, and it has nothing else to do.
 void world::check_share_update() {
   const auto& s = *state_;
-  if (!s.running || s.running->what.kind != ballast::cluster::operation_kind::shares) return;
+  if (!s.running || s.running->what.kind != cluster::operation_kind::shares) return;
   const auto& update = s.running->made->models.front();
   if (!update.staged.empty() || !update.dropped.empty() || update.waves.size() != 1 ||
       !update.waves.front().adds.empty() || !update.waves.front().drops.empty())
@@ -85,17 +81,17 @@ void world::check_version(const placement& table) {
 }
 
 // An old incarnation is answered with a fence and nothing else comes of it.
-void world::check_fenced(const message_body& body, const ballast::cluster::effects& out) {
+void world::check_fenced(const message_body& body, const cluster::effects& out) {
   const auto* o = std::get_if<seat_outcome>(&body);
   if (!o) return;
   const auto* seat = index_of(o->seat) < state_->seats.size() ? &state_->seats[index_of(o->seat)] : nullptr;
-  if (seat && seat->incarnation == o->incarnation && seat->state != ballast::cluster::seat_state::lost) return;
-  const auto fenced = [](const ballast::cluster::effect_body& e) {
-    const auto* s = std::get_if<ballast::cluster::effect::send>(&e);
+  if (seat && seat->incarnation == o->incarnation && seat->state != cluster::seat_state::lost) return;
+  const auto fenced = [](const cluster::effect_body& e) {
+    const auto* s = std::get_if<cluster::effect::send>(&e);
     return s && std::holds_alternative<fence>(s->body);
   };
-  const bool commanded = std::ranges::any_of(out, [](const ballast::cluster::effect_body& e) {
-    const auto* s = std::get_if<ballast::cluster::effect::send>(&e);
+  const bool commanded = std::ranges::any_of(out, [](const cluster::effect_body& e) {
+    const auto* s = std::get_if<cluster::effect::send>(&e);
     return s && std::holds_alternative<seat_command>(s->body);
   });
   // The outcome may be what loses the seat (it failed for the third time): then the fence is the answer all the same.
@@ -105,26 +101,30 @@ void world::check_fenced(const message_body& body, const ballast::cluster::effec
   if (commanded && seat && seat->incarnation != o->incarnation) throw broken("an old incarnation was obeyed");
 }
 
-// At rest every page is named by the table in use, and no other page is taken.
+// At rest every page is named by the table in use, no other page is taken, and who steps takes sessions.
 void world::check_at_rest() {
   const auto& s = *state_;
   for (const auto& seat : s.seats)
-    if (seat.state == ballast::cluster::seat_state::joining || seat.state == ballast::cluster::seat_state::leaving)
+    if (seat.state == cluster::seat_state::joining || seat.state == cluster::seat_state::leaving)
       throw broken(fmt::format("seat {} is still {} at rest", index_of(seat.id), to_string(seat.state)));
-  for (const auto& [key, r] : fabric_.seated) {
-    for (model_index m = 0; m < models_.size(); ++m) {
-      std::uint32_t named = 0;
-      const bool member = std::ranges::find(s.members, r->id()) != s.members.end();
-      if (member && s.models[m].current)
-        for (const auto& layer : s.models[m].current->layers)
-          for (const auto& replicas : layer)
-            named += static_cast<std::uint32_t>(std::ranges::count(replicas, r->id(), &replica::seat));
-      if (r->pages_used(m) != named)
-        throw broken(fmt::format("seat {} has {} pages of model {} in use at rest, its table names {}",
-                                 index_of(r->id()), r->pages_used(m), m, named));
-      if (r->fetching()) throw broken(fmt::format("seat {} still holds fetched pages at rest", index_of(r->id())));
-    }
+  for (const auto& [key, r] : fabric_.seated) check_seat_at_rest(*r);
+}
+
+void world::check_seat_at_rest(const rank& r) {
+  const auto& s = *state_;
+  const bool member = std::ranges::find(s.members, r.id()) != s.members.end();
+  for (model_index m = 0; m < models_.size(); ++m) {
+    std::uint32_t named = 0;
+    if (member && s.models[m].current)
+      for (const auto& layer : s.models[m].current->layers)
+        for (const auto& replicas : layer)
+          named += static_cast<std::uint32_t>(std::ranges::count(replicas, r.id(), &replica::seat));
+    if (r.pages_used(m) != named)
+      throw broken(fmt::format("seat {} has {} pages of model {} in use at rest, its table names {}", index_of(r.id()),
+                               r.pages_used(m), m, named));
   }
+  if (r.fetching()) throw broken(fmt::format("seat {} still holds fetched pages at rest", index_of(r.id())));
+  if (member && !r.accepts()) throw broken(fmt::format("seat {} steps but takes no requests", index_of(r.id())));
 }
 
 }  // namespace ballast::sim

@@ -1,54 +1,29 @@
-// A rank of the simulated cluster: the production rank and step machines over modelled pages, slot tables,
+// A rank of the simulated cluster: the production rank and step machines and sessions over modelled pages, slot tables,
 // communicators and a forward loop in virtual time.
 #pragma once
 
 #include <array>
-#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "agent/rank_machine.hpp"
+#include "agent/sessions.hpp"
 #include "agent/step_machine.hpp"
 #include "tests/sim/sim_core.hpp"
+#include "tests/sim/sim_fabric.hpp"
 
 namespace ballast::sim {
-
-class rank;
-
-// A communicator as all its members see it together.
-struct communicator {
-  std::vector<comm_member> members;             // as the first to connect named them
-  std::set<seat_id> connecting;                 // waiting for the others
-  std::map<seat_id, gpu::step_header> present;  // headers of the step under way
-  bool broken = false;
-};
-
-// What the ranks share, and what they need of the world around them.
-struct fabric {
-  explicit fabric(core& c) : sim(c) {}
-  core& sim;
-  std::map<epoch_t, communicator> comms;
-  std::map<std::pair<seat_id, incarnation_t>, rank*> seated;
-  std::function<void(rank&, message_body)> uplink;
-  bool changed = false;  // slots or tables in use changed: the invariants are to be checked
-  std::uint64_t collective_timeout_us = 1'500'000;
-  double fetch_failures = 0, connect_failures = 0;
-
-  rank* find(const comm_member& m) {
-    const auto at = seated.find({m.seat, m.incarnation});
-    return at == seated.end() ? nullptr : at->second;
-  }
-};
 
 class rank {
  public:
   using slot_key = std::tuple<model_index, std::uint32_t, std::uint32_t>;  // model, layer, slot
 
-  rank(fabric& shared, seat_capacity capacity, std::vector<std::uint32_t> layers);
+  rank(fabric& shared, std::uint32_t agent, std::uint32_t local, const rank_offer& offer);
   ~rank();
   rank(const rank&) = delete;
   rank& operator=(const rank&) = delete;
@@ -58,6 +33,7 @@ class rank {
   seat_id id() const { return machine_->seat(); }
   incarnation_t incarnation() const { return machine_->incarnation(); }
   void feed(const rank_event_body& event);
+  void command(seat_command c);
 
   const step_machine& loop() const { return loop_; }
   const std::map<slot_key, std::uint32_t>& slots() const { return slots_; }
@@ -65,26 +41,39 @@ class rank {
   std::uint32_t pages_used(model_index m) const { return pages_used_[m]; }
   // May route by its tables: a joiner does so only from its first header on.
   bool routes() const {
-    return loop_.epoch() != 0 && !loop_.interrupted() && (!loop_.joining() || doing_ == doing::computing);
+    return !hung_ && loop_.epoch() != 0 && !loop_.interrupted() && (!loop_.joining() || doing_ == doing::computing);
   }
   bool fetching() const { return !pages_.empty(); }
-  void set_working(bool on) {  // has requests
+  bool accepts() const { return serving_ && !draining_ && !hung_; }  // new sessions
+  std::size_t sessions() const { return board_.count(); }
+  void set_working(bool on) {  // has a load of its own
     working_ = on;
     if (on) wake();
   }
-  bool working() const { return working_; }
-  void break_off(epoch_t epoch, errc code, const char* why);  // the communicator broke under this rank
+  void add(session s);
+  void cancel(std::string session);
 
-  std::uint32_t agent = 0;  // index in the world
+  void break_off(epoch_t epoch, errc code, const char* why);  // the communicator broke under this rank
+  void leave_communicators();                                 // dead, or about to forget everything
+  void hang();                                                // from here on it does nothing at all
+  bool hung() const { return hung_; }
+  void wake();
+  // Goes as far as the headers and members that have come allow; for whoever came last, and when a cut is mended.
+  static void try_exchange(fabric& shared, epoch_t epoch);
+  static void try_connect(fabric& shared, epoch_t epoch);
+
+  const std::uint32_t agent, local;  // index in the world, and there
   std::uint32_t slowness = 1;
 
  private:
   struct item {
     std::uint64_t sequence = 0;
-    std::optional<command_body> order;
-    bool enter = false, empty_all = false;
-    std::vector<slot_ref> empty;
-    std::vector<stage_item> staged;
+    std::optional<command_body> order{};
+    bool enter = false, empty_all = false, take_sessions = false;
+    std::vector<slot_ref> empty{};
+    std::vector<stage_item> staged{};
+    std::optional<session> added{};
+    std::optional<std::string> cancelled{};
   };
   enum class doing { parked, exchanging, computing };
 
@@ -107,31 +96,39 @@ class rank {
   void perform(rank_effect::drain& e);
   void perform(rank_effect::undrain& e);
 
-  void later(std::uint64_t delay_us, std::function<void()> what);  // unless this rank is gone by then
+  template <class F>
+  void later(std::uint64_t delay_us, F what) {  // unless this rank is gone by then
+    shared_.sim.after(delay_us, [alive = std::weak_ptr(alive_), what = std::move(what)]() mutable {
+      if (!alive.expired()) what();
+    });
+  }
   void feed_later(std::uint64_t least_us, std::uint64_t most_us, rank_event_body event);
+  std::uint64_t pull_us(const std::vector<stage_item>& items);
   void post(item i);
-  void wake();
   void run();
-  void take_items();
   void take(item& i);
+  void take_order(item& i);
   void act(const step_machine::actions& actions);
+  bool has_work() const { return working_ || !board_.empty(); }
   void begin_step();
-  void complete_exchange(communicator& comm);
   void finish_step();
   void fail_step(errc code, const char* why);
   void abort(epoch_t epoch);
+  void give_up_builds(const char* why, epoch_t keep);
   void on_connected(epoch_t epoch, bool works);
   bool peer_began(const communicator& comm) const;
+  bool hears_all(const communicator& comm) const;
+  void compute();
   void set_slot(const stage_item& i);
   void clear_slot(slot_key key);  // by value: the caller may pass the very key that goes
   void report_loads();
 
   fabric& shared_;
   seat_capacity capacity_;
-  std::vector<std::uint32_t> layers_;
   std::shared_ptr<int> alive_ = std::make_shared<int>(0);  // events of a rank that is gone find nobody
   std::optional<rank_machine> machine_;
   step_machine loop_;
+  session_board board_;
   std::map<slot_key, std::uint32_t> slots_;  // -> expert
   std::array<std::uint32_t, max_models> pages_used_{};
   std::map<std::uint64_t, std::vector<stage_item>> pages_;  // by sequence: taken, not in the slot table yet
@@ -140,9 +137,12 @@ class rank {
   std::map<epoch_t, bool> comms_;                // held here -> aborted here
   std::map<epoch_t, std::uint64_t> connecting_;  // -> sequence
   std::vector<item> items_;
+  std::array<std::vector<float>, max_models> rows_;              // of the step under way
+  std::map<std::uint64_t, std::vector<session_target>> drains_;  // by sequence
   doing doing_ = doing::parked;
-  bool run_due_ = false, working_ = true;
+  bool run_due_ = false, working_ = true, hung_ = false, serving_ = false, draining_ = false;
   std::uint64_t exchange_ = 0, fetch_generation_ = 0;
+  std::set<std::uint64_t> obeyed_;  // sequences, where a bug is planted
 };
 
 }  // namespace ballast::sim
