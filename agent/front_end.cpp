@@ -74,6 +74,8 @@ void front_end::set_accepting(std::uint32_t local_rank, bool accepting) {
 }
 
 void front_end::redirect_to(std::vector<session_target> targets) {
+  // A rank beside the drained one needs no detour, and once it is gone a client would come back here for ever.
+  std::erase_if(targets, [&](const session_target& t) { return t.front_end == address_; });
   std::lock_guard lock(mutex_);
   elsewhere_ = std::move(targets);
 }

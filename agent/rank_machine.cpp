@@ -97,6 +97,8 @@ void rank_machine::begin_loop_order(const seat_command& c, rank_effects& out) {
   } else if (const auto* close = std::get_if<command::close_comm>(&c.body)) {
     out.push_back(rank_effect::drop_comms{close->keep});
     std::erase_if(connected_, [&](epoch_t e) { return e != close->keep; });
+  } else if (std::holds_alternative<command::resume>(c.body)) {
+    out.push_back(rank_effect::undrain{});  // it stays: the scale-down that drained it was cut short
   } else if (std::holds_alternative<command::release>(c.body)) {
     out.push_back(rank_effect::cancel_fetches{});
     out.push_back(rank_effect::abort_comms{});

@@ -56,6 +56,14 @@ TEST_F(rank_machine_test, gives_the_pages_of_a_failed_fetch_back) {
   EXPECT_EQ(answer(failed).failure.code, errc::corrupt);
 }
 
+TEST_F(rank_machine_test, takes_sessions_again_when_it_resumes_although_it_was_drained) {
+  command(1, command::drain{});
+  machine.on(rank_event::drained{1});
+  command(2, command::halt{});
+  connect(3, 4);
+  EXPECT_NE(find<rank_effect::undrain>(command(4, command::resume{4, 1, {}})), nullptr);
+}
+
 TEST_F(rank_machine_test, answers_a_repeat_with_the_same_outcome_and_does_nothing_twice) {
   command(1, command::publish{});
   EXPECT_TRUE(command(1, command::publish{}).empty()) << "still under way";

@@ -47,6 +47,7 @@ void world::watch_request(std::size_t index) {
 
 void world::send_request(client& c, std::uint32_t to) {
   c.heard_us = sim_.now();
+  sim_.trace([&] { return fmt::format("request {} goes to agent{}, from step {} on", c.id, to, c.next); });
   if (sim_.roll.chance(weather_.loss)) return;
   inference_request r{c.id,    models_[c.model].name, static_cast<std::uint32_t>(c.states.front().size()),
                       c.steps, c.next,                c.states[c.next]};
@@ -63,6 +64,7 @@ void world::to_client(const std::string& id, message_body body) {
 }
 
 void world::client_takes(client& c, const message_body& body) {
+  sim_.trace([&] { return fmt::format("request {} at {} of {}: {}", c.id, c.next, c.steps, message_name(body)); });
   if (const auto* o = std::get_if<inference_output>(&body)) {
     if (o->step >= c.steps || o->hidden != c.states[o->step + 1] || o->last != (o->step + 1 == c.steps))
       throw broken(fmt::format("I4: step {} of request {} was answered wrongly", o->step, c.id));

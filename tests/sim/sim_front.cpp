@@ -24,6 +24,11 @@ model_index front::model_named(const std::string& name) const {
   return static_cast<model_index>(std::ranges::find(models_, name, &model_description::name) - models_.begin());
 }
 
+void front::redirect_to(std::vector<session_target> targets) {
+  std::erase_if(targets, [&](const session_target& t) { return agent_of(t) == agent_; });
+  elsewhere_ = std::move(targets);
+}
+
 void front::on_request(const inference_request& r) {
   if (reattach(r)) return;
   if (!best_rank()) {

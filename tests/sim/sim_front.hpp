@@ -34,7 +34,7 @@ class front {
   void on_taken(const handover_taken& answer);
   void late(std::uint64_t handover);
   void hand_over(std::vector<session> sessions, const std::vector<session_target>& targets, std::function<void()> done);
-  void redirect_to(std::vector<session_target> targets) { elsewhere_ = std::move(targets); }
+  void redirect_to(std::vector<session_target> targets);
   void lose_ranks();  // all start anew: clients are told to look elsewhere
   bool empty() const { return entries_.empty() && leaving_.empty(); }
 

@@ -198,7 +198,11 @@ void world::calm_down() {
   planner_failures_ = fabric_.pull_failures = fabric_.build_failures = 0;
   outcomes_to_lose_ = 0;
   stands_until_us_ = 0;
-  for (auto& a : agents_) a.up = a.down = {};
+  for (auto& a : agents_) {
+    a.up = a.down = {};
+    // A rank that steps alone hangs unnoticed: what watches over processes ends it.
+    if (std::ranges::any_of(a.ranks, [](const auto& r) { return r->hung(); })) stop_agent(a, 100 * ms);
+  }
   mend({fabric_.cuts.begin(), fabric_.cuts.end()});
 }
 
