@@ -8,9 +8,22 @@
 
 namespace ballast::sim {
 
+namespace {
+
+bool rests_on_disk(const incident& i) {
+  return i.what == incident_kind::coordinator_dies || i.what == incident_kind::slow_disk;
+}
+
+}  // namespace
+
 world::world(const schedule& what, bool tracing, bug planted)
-    : sim_(what.seed, tracing), what_(what), models_(what_.where.models), fabric_(sim_, models_) {
-  state_ = std::make_unique<cluster::cluster_state>(what_.where.config);
+    : sim_(what.seed, tracing),
+      what_(what),
+      models_(what_.where.models),
+      fabric_(sim_, models_),
+      config_(what_.where.config),
+      durable_(std::ranges::any_of(what_.incidents, rests_on_disk)) {
+  state_ = std::make_unique<cluster::cluster_state>(config_);
   fabric_.planted = planted;
   fabric_.uplink = [this](rank& r, message_body body) { to_coordinator(agents_[r.agent], std::move(body)); };
   fabric_.output = [this](rank& r, session_output o) { agents_[r.agent].clients->on_output(std::move(o)); };
@@ -49,6 +62,7 @@ outcome world::run() {
   out.operations = state_->last_operation;
   out.losses = losses_;
   out.answers = answers_;
+  out.deaths = deaths_;
   for (const auto& m : state_->models) out.share_updates += m.share_updates;
   return out;
 }
@@ -64,7 +78,7 @@ bool world::quiet() const {
       agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
   const bool answered =
       s.members.empty() || std::ranges::all_of(clients_, [](const client& c) { return c.next == c.steps; });
-  return all_there && answered && !s.running && s.queue.empty() && s.previews.empty() && !s.shares_asked &&
+  return coordinator_up_ && to_disk_.empty() && all_there && answered && !s.running && s.queue.empty() && s.previews.empty() && !s.shares_asked &&
          s.now_ms >= s.rest_until_ms;
 }
 
@@ -83,8 +97,9 @@ std::string world::unrest() const {
 // All is well again and nobody dies any more: whatever was begun has to end.
 void world::settle() {
   calm_down();
-  state_->config.step_interval = 0;  // loads are noise here: decisions would never end
-  state_->config.shares_interval_ms = 0;
+  config_.step_interval = 0;  // loads are noise here: decisions would never end
+  config_.shares_interval_ms = 0;
+  state_->config = config_;
   for (auto& a : agents_) {
     if (!a.alive && sim_.roll.chance(0.7)) start_agent(a);
     for (auto& r : a.ranks) {

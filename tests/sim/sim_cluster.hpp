@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "coordinator/cluster_machine.hpp"
+#include "coordinator/cluster_rows.hpp"
 #include "tests/sim/sim_front.hpp"
 #include "tests/sim/sim_rank.hpp"
 #include "tests/sim/sim_schedule.hpp"
@@ -47,9 +48,18 @@ struct agent {
 
 struct agent_message {
   std::uint32_t agent = 0;
-  std::uint64_t life = 0;
+  std::uint64_t life = 0, to_life = 0;  // of the sender; of the coordinator
   message_body body;
 };
+
+// Decided, but not on the disk yet: its effects wait.
+struct unwritten {
+  store_change change;
+  cluster::effects out;
+};
+
+// At the next but so many writes: what it was to save is lost, or what was to leave after it.
+enum class death : std::uint8_t { none, before_write, after_write };
 
 struct client {
   std::string id;
@@ -105,10 +115,17 @@ class world {
   // sim_coordinator.cpp: the coordinator's process
   void coordinator_takes(const agent_message& m);
   void take(const cluster::input_body& what);
+  void release(cluster::effects& out);
   void perform(cluster::effect_body& e);
   void ask_planner(cluster::plan_request request);
   void answer_operator(std::uint64_t id, const message_body& body);
   void tick();
+
+  // sim_disk.cpp: what it has saved, and its death
+  void write_next();
+  void written();
+  void coordinator_dies();
+  void coordinator_returns();
 
   // sim_incidents.cpp: what operators and faults do
   void happen(const incident& i);
@@ -139,6 +156,8 @@ class world {
   void check_share_update();
   void check_version(const placement& table);
   void check_fenced(const message_body& body, const cluster::effects& out);
+  void check_explained();
+  void check_explained(const rank& r, const cluster::seat_record& saved);
 
   core sim_;
   const schedule what_;
@@ -146,7 +165,17 @@ class world {
   fabric fabric_;
   std::vector<agent> agents_;
   std::unique_ptr<cluster::cluster_state> state_;
+  coordinator_config config_;
   std::uint64_t clock_ms_ = 0, stands_until_us_ = 0;  // the coordinator's clock
+  const bool durable_;                                // some incident asks for what is saved
+  rows disk_;
+  cluster::state_saver saver_;
+  std::deque<unwritten> to_disk_;
+  bool coordinator_up_ = true, writing_ = false;
+  std::uint64_t coordinator_life_ = 0, disk_slow_until_us_ = 0, dead_for_us_ = 0;
+  death death_due_ = death::none;
+  std::uint64_t writes_until_death_ = 0;
+  std::vector<agent_message> held_;  // at their senders, while there is no coordinator
   std::deque<client> clients_;
   std::map<std::uint64_t, asking> asked_;                 // by message id
   std::map<std::string, operation_id> accepted_;          // by request: a repeat gets the same answer
@@ -157,7 +186,7 @@ class world {
   double planner_failures_ = 0;
   std::uint32_t outcomes_to_lose_ = 0;
   bool healed_ = false;
-  std::uint64_t losses_ = 0, answers_ = 0, next_id_ = 0;
+  std::uint64_t losses_ = 0, answers_ = 0, deaths_ = 0, next_id_ = 0;
 };
 
 }  // namespace ballast::sim

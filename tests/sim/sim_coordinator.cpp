@@ -37,16 +37,31 @@ bool worth_a_line(const message_body& body) {
 
 }  // namespace
 
+// What was on its way to a process that died is lost; what is sent while there is none waits at its sender.
 void world::coordinator_takes(const agent_message& m) {
+  if (m.to_life != coordinator_life_) return;
+  if (!coordinator_up_) {
+    held_.push_back(m);
+    return;
+  }
   if (worth_a_line(m.body)) sim_.trace([&] { return fmt::format("agent{} -> {}", m.agent, describe(m.body)); });
   const auto peer = fmt::format("{}.{}", m.agent, m.life);
   take(cluster::input::message{peer, envelope{1, "agent", m.body}});
 }
 
 void world::take(const cluster::input_body& what) {
+  if (!coordinator_up_) return;
   auto out = cluster::step(*state_, what);
   if (const auto* m = std::get_if<cluster::input::message>(&what)) check_fenced(m->content.body, out);
   check_share_update();
+  if (!durable_ || !cluster::rests_on_state(out) || fabric_.planted == bug::effects_before_write) release(out);
+  if (!durable_ || !cluster::rests_on_state(out)) return;
+  if (fabric_.planted == bug::effects_before_write) out.clear();
+  to_disk_.push_back({saver_.changes(*state_), std::move(out)});
+  write_next();
+}
+
+void world::release(cluster::effects& out) {
   for (auto& e : out) perform(e);
 }
 
@@ -72,7 +87,8 @@ void world::perform(cluster::effect_body& e) {
 
 void world::ask_planner(cluster::plan_request request) {
   const bool fails = sim_.roll.chance(planner_failures_);
-  sim_.after(sim_.roll.between(100, 20 * ms), [this, fails, asked = std::move(request)] {
+  sim_.after(sim_.roll.between(100, 20 * ms), [this, fails, life = coordinator_life_, asked = std::move(request)] {
+    if (life != coordinator_life_) return;
     auto made = fails ? result<cluster::plan>(ballast::fail(errc::timed_out, "the planner is ill")) : make_plan(asked);
     if (!made) sim_.trace([&] { return "no plan: " + made.error().text; });
     take(cluster::input::planned{asked.id, std::move(made)});
@@ -81,7 +97,7 @@ void world::ask_planner(cluster::plan_request request) {
 
 // Time stands still now and then, and leaps (hit_coordinator).
 void world::tick() {
-  if (sim_.now() >= stands_until_us_) {
+  if (coordinator_up_ && sim_.now() >= stands_until_us_) {
     clock_ms_ += 20;
     take(cluster::input::tick{clock_ms_});
   }

@@ -174,6 +174,14 @@ void world::hit_coordinator(const incident& i, dice roll) {
     for_a_while(i.for_us, planner_failures_, 0.3);
   } else if (i.what == incident_kind::outcomes_lost) {
     outcomes_to_lose_ += static_cast<std::uint32_t>(roll.between(1, 6));
+  } else if (i.what == incident_kind::slow_disk) {
+    disk_slow_until_us_ = sim_.now() + i.for_us;
+  } else if (i.what == incident_kind::coordinator_dies) {
+    dead_for_us_ = i.for_us;
+    const auto how = roll.between(0, 9);
+    if (how == 0) return coordinator_dies();
+    death_due_ = how <= 5 ? death::before_write : death::after_write;
+    writes_until_death_ = roll.between(1, 40);
   }
 }
 
@@ -197,7 +205,8 @@ void world::calm_down() {
   weather_ = {};
   planner_failures_ = fabric_.pull_failures = fabric_.build_failures = 0;
   outcomes_to_lose_ = 0;
-  stands_until_us_ = 0;
+  stands_until_us_ = disk_slow_until_us_ = 0;
+  death_due_ = death::none;
   for (auto& a : agents_) {
     a.up = a.down = {};
     // A rank that steps alone hangs unnoticed: what watches over processes ends it.

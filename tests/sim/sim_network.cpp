@@ -24,7 +24,7 @@ void world::to_coordinator(agent& from, message_body body) {
   const bool cut = sim_.now() < from.up.cut_until_us;
   if ((cut && !from.up.keeps) || swallowed(body)) return;
   const std::uint64_t held = cut ? from.up.cut_until_us - sim_.now() : 0;
-  agent_message m{from.index, from.life, std::move(body)};
+  agent_message m{from.index, from.life, coordinator_life_, std::move(body)};
   for (int copies = sim_.roll.chance(weather_.repeat) ? 2 : 1; copies > 0; --copies) {
     if (sim_.roll.chance(weather_.loss)) continue;
     const auto delay = held + delay_us();

@@ -40,6 +40,7 @@ void rank::feed(const rank_event_body& event) {
 void rank::command(seat_command c) {
   if (!machine_ || hung_) return;
   const bool meant = c.seat == id() && c.incarnation == incarnation();
+  if (meant) newest_command_ = std::max(newest_command_, c.sequence);
   if (shared_.planted == bug::old_incarnation) c.incarnation = incarnation();
   if (shared_.planted == bug::runs_twice && !obeyed_.insert(c.sequence).second) c.sequence = *obeyed_.rbegin() + 1;
   auto effects = machine_->on(rank_event::commanded{std::move(c)});

@@ -46,6 +46,8 @@ class rank {
   bool fetching() const { return !pages_.empty(); }
   bool accepts() const { return serving_ && !draining_ && !hung_; }  // new sessions
   std::size_t sessions() const { return board_.count(); }
+  std::uint64_t newest_command() const { return newest_command_; }
+  epoch_t newest_epoch() const { return comms_.empty() ? loop_.epoch() : std::max(loop_.epoch(), comms_.rbegin()->first); }
   void set_working(bool on) {  // has a load of its own
     working_ = on;
     if (on) wake();
@@ -141,7 +143,7 @@ class rank {
   std::map<std::uint64_t, std::vector<session_target>> drains_;  // by sequence
   doing doing_ = doing::parked;
   bool run_due_ = false, working_ = true, hung_ = false, serving_ = false, draining_ = false;
-  std::uint64_t exchange_ = 0, fetch_generation_ = 0;
+  std::uint64_t exchange_ = 0, fetch_generation_ = 0, newest_command_ = 0;
   std::set<std::uint64_t> obeyed_;  // sequences, where a bug is planted
 };
 

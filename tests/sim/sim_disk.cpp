@@ -1,0 +1,63 @@
+// What the coordinator has saved, and its death at any moment: before a write, after it, or in between two.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "tests/sim/sim_cluster.hpp"
+
+namespace ballast::sim {
+
+// One write at a time; what was decided meanwhile goes into the next one.
+void world::write_next() {
+  if (writing_ || to_disk_.empty()) return;
+  if (death_due_ == death::before_write && --writes_until_death_ == 0) return coordinator_dies();
+  writing_ = true;
+  if (sim_.now() >= disk_slow_until_us_) return written();
+  sim_.after(sim_.roll.between(1 * ms, 120 * ms), [this, life = coordinator_life_] {
+    if (life == coordinator_life_) written();
+  });
+}
+
+void world::written() {
+  writing_ = false;
+  auto batch = std::move(to_disk_.front());
+  to_disk_.pop_front();
+  for (auto& [name, row] : batch.change.rows) {
+    if (row)
+      disk_[name] = std::move(*row);
+    else
+      disk_.erase(name);
+  }
+  if (death_due_ == death::after_write && --writes_until_death_ == 0) return coordinator_dies();
+  release(batch.out);
+  write_next();
+}
+
+void world::coordinator_dies() {
+  if (!coordinator_up_) return;
+  sim_.trace([] { return std::string("the coordinator dies"); });
+  ++deaths_;
+  death_due_ = death::none;
+  coordinator_up_ = writing_ = false;
+  ++coordinator_life_;
+  to_disk_.clear();
+  sim_.after(dead_for_us_, [this] { coordinator_returns(); });
+}
+
+void world::coordinator_returns() {
+  auto saved = cluster::restore(disk_, config_);
+  if (!saved) throw broken("the coordinator cannot read what it saved: " + saved.error().text);
+  *state_ = std::move(*saved);
+  if (fabric_.planted == bug::forgets_litter) state_->unnamed.clear();
+  saver_ = cluster::state_saver(disk_);
+  clock_ms_ = state_->now_ms;
+  coordinator_up_ = true;
+  sim_.trace([&] { return fmt::format("the coordinator is back, operation {} is the newest", state_->last_operation); });
+  check_explained();
+  for (auto& m : std::exchange(held_, {})) {
+    m.to_life = coordinator_life_;
+    sim_.after(delay_us(), [this, m = std::move(m)] { coordinator_takes(m); });
+  }
+}
+
+}  // namespace ballast::sim
