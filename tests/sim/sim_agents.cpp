@@ -12,10 +12,9 @@ void world::fresh_ranks(agent& a) {
   for (auto& r : a.ranks) r->leave_communicators();
   a.ranks.clear();
   a.seats.clear();
-  for (const auto& o : a.greeting.ranks)
-    a.ranks.push_back(std::make_unique<rank>(fabric_, a.index, o.local_rank, o));
+  for (const auto& o : a.greeting.ranks) a.ranks.push_back(std::make_unique<rank>(fabric_, a.index, o.local_rank, o));
   if (!healed_) return;
-  for (auto& r : a.ranks) r->slowness = 8;
+  for (auto& r : a.ranks) r->slowness = calm_slowness;
 }
 
 void world::start_agent(agent& a) {
@@ -84,7 +83,8 @@ void world::welcomed(agent& a, const welcome& w) {
   for (const auto& s : w.seats) {
     const auto known = a.seats.find(s.local_rank);
     if (known != a.seats.end() && known->second.incarnation >= s.incarnation) continue;
-    if (a.ranks[s.local_rank]->is_seated()) fresh_ranks(a);  // a late welcome of an incarnation lost meanwhile came first
+    if (a.ranks[s.local_rank]->is_seated())
+      fresh_ranks(a);  // a late welcome of an incarnation lost meanwhile came first
     a.seats[s.local_rank] = s;
     a.ranks[s.local_rank]->take_seat(s.seat, s.incarnation);
   }

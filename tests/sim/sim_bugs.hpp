@@ -15,10 +15,10 @@ enum class bug : std::uint8_t {
   runs_twice,            // a command that comes again is carried out again
   unverified_stage,      // a stage is answered before its slots are entered
   early_reclaim,         // one seat's word that it uses a table counts for all
-  switches_alone,        // a rank that is ready switches without a look at its peers' headers
   keeps_pages,           // a released seat does not empty its slots
   skips_step,            // a rank that drains counts a step of its sessions that it did not make
   forgets_litter,        // a coordinator that comes back does not know of slots that no table names
+  forgets_requests,      // a coordinator that comes back runs a repeated request once more
   effects_before_write,  // commands leave before what they rest on is saved
 };
 
@@ -31,10 +31,10 @@ inline constexpr std::array<named_bug, 9> bugs{{
     {"runs-twice", bug::runs_twice},
     {"unverified-stage", bug::unverified_stage},
     {"early-reclaim", bug::early_reclaim},
-    {"switches-alone", bug::switches_alone},
     {"keeps-pages", bug::keeps_pages},
     {"skips-step", bug::skips_step},
     {"forgets-litter", bug::forgets_litter},
+    {"forgets-requests", bug::forgets_requests},
     {"effects-before-write", bug::effects_before_write},
 }};
 

@@ -49,8 +49,8 @@ void world::send_request(client& c, std::uint32_t to) {
   c.heard_us = sim_.now();
   sim_.trace([&] { return fmt::format("request {} goes to agent{}, from step {} on", c.id, to, c.next); });
   if (sim_.roll.chance(weather_.loss)) return;
-  inference_request r{c.id,    models_[c.model].name, static_cast<std::uint32_t>(c.states.front().size()),
-                      c.steps, c.next,                c.states[c.next]};
+  inference_request r{c.id,   models_[c.model].name, static_cast<std::uint32_t>(c.states.front().size()), c.steps,
+                      c.next, c.states[c.next]};
   sim_.after(delay_us(), [this, to, life = agents_[to].life, r = std::move(r)] {
     if (agents_[to].alive && agents_[to].life == life) agents_[to].clients->on_request(r);
   });

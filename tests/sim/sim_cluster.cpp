@@ -52,6 +52,7 @@ outcome world::run() {
     settle();
     check_at_rest();
     check_serving();
+    check_restart();
   } catch (const std::exception& e) {  // a broken invariant, or code that should not throw
     out.ok = false;
     out.fault = e.what();
@@ -78,8 +79,8 @@ bool world::quiet() const {
       agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
   const bool answered =
       s.members.empty() || std::ranges::all_of(clients_, [](const client& c) { return c.next == c.steps; });
-  return coordinator_up_ && to_disk_.empty() && all_there && answered && !s.running && s.queue.empty() && s.previews.empty() && !s.shares_asked &&
-         s.now_ms >= s.rest_until_ms;
+  return coordinator_up_ && to_disk_.empty() && all_there && answered && !s.running && s.queue.empty() &&
+         s.previews.empty() && !s.shares_asked && s.now_ms >= s.rest_until_ms;
 }
 
 std::string world::unrest() const {
@@ -104,9 +105,13 @@ void world::settle() {
     if (!a.alive && sim_.roll.chance(0.7)) start_agent(a);
     for (auto& r : a.ranks) {
       r->set_working(true);
-      r->slowness = 8;  // fewer steps to wait through until all is quiet
+      r->slowness = calm_slowness;
     }
   }
+  come_to_rest();
+}
+
+void world::come_to_rest() {
   const std::uint64_t limit = sim_.now() + 180 * second, rest = 1 * second;
   std::uint64_t quiet_since = sim_.now();
   while (sim_.now() < limit && sim_.now() - quiet_since < rest) {
@@ -127,9 +132,22 @@ void world::check_serving() {
     return;
   }
   const auto before = s.newest_step;
-  const std::uint64_t until = sim_.now() + 1 * second;
+  const std::uint64_t until = sim_.now() + 500 * ms;
   while (sim_.step(until)) check_tables();
-  if (s.newest_step <= before + 10) throw broken(fmt::format("no steps are made: {} after {}", s.newest_step, before));
+  if (s.newest_step <= before + 4) throw broken(fmt::format("no steps are made: {} after {}", s.newest_step, before));
+}
+
+// A coordinator that comes back finds everything as it was, and leaves it so.
+void world::check_restart() {
+  if (!durable_) return;
+  const auto members = state_->members;
+  const auto operations = state_->last_operation;
+  dead_for_us_ = 200 * ms;
+  coordinator_dies();
+  come_to_rest();
+  if (state_->members != members || state_->last_operation != operations)
+    throw broken(fmt::format("a restart at rest began operation {}", state_->last_operation));
+  check_at_rest();
 }
 
 outcome run_schedule(const schedule& what, bool tracing, bug planted) { return world(what, tracing, planted).run(); }

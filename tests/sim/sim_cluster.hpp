@@ -77,6 +77,8 @@ struct asking {
   bool answered = false;
 };
 
+inline constexpr std::uint32_t calm_slowness = 4;  // fewer steps to wait through until all is quiet
+
 struct weather {
   double loss = 0, repeat = 0, slow = 0;
   std::uint64_t delay_most_us = 4 * ms;
@@ -92,9 +94,11 @@ class world {
   void make_agents();
   void random_phase();
   void settle();
+  void come_to_rest();
   bool quiet() const;
   std::string unrest() const;
   void check_serving();
+  void check_restart();
 
   // sim_agents.cpp: agents live and die
   void start_agent(agent& a);
@@ -114,6 +118,7 @@ class world {
 
   // sim_coordinator.cpp: the coordinator's process
   void coordinator_takes(const agent_message& m);
+  void speak_for_all(const message_body& body);
   void take(const cluster::input_body& what);
   void release(cluster::effects& out);
   void perform(cluster::effect_body& e);
@@ -177,8 +182,8 @@ class world {
   std::uint64_t writes_until_death_ = 0;
   std::vector<agent_message> held_;  // at their senders, while there is no coordinator
   std::deque<client> clients_;
-  std::map<std::uint64_t, asking> asked_;                 // by message id
-  std::map<std::string, operation_id> accepted_;          // by request: a repeat gets the same answer
+  std::map<std::uint64_t, asking> asked_;                             // by message id
+  std::map<std::string, operation_id> accepted_;                      // by request: a repeat gets the same answer
   std::map<std::pair<model_index, version_t>, placement> given_out_;  // tables, as some seat was told to use them
   std::set<std::pair<epoch_t, const placement*>> checked_;            // good as long as no slot is emptied
   std::uint64_t checked_at_ = 0;                                      // so many had been emptied

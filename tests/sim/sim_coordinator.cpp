@@ -47,6 +47,22 @@ void world::coordinator_takes(const agent_message& m) {
   if (worth_a_line(m.body)) sim_.trace([&] { return fmt::format("agent{} -> {}", m.agent, describe(m.body)); });
   const auto peer = fmt::format("{}.{}", m.agent, m.life);
   take(cluster::input::message{peer, envelope{1, "agent", m.body}});
+  if (fabric_.planted == bug::early_reclaim) speak_for_all(m.body);
+}
+
+// The bug: whoever has not said yet that it uses a new table is taken to have said so.
+void world::speak_for_all(const message_body& body) {
+  const auto* o = std::get_if<seat_outcome>(&body);
+  if (!o || !coordinator_up_ || !state_->running) return;
+  const auto& op = *state_->running;
+  if (op.program.front() != cluster::phase::wave_publishing) return;
+  for (const auto& a : std::vector(op.now.awaited)) {
+    auto said = *o;
+    said.seat = a.seat;
+    said.incarnation = state_->seats[index_of(a.seat)].incarnation;
+    said.sequence = a.sequence;
+    take(cluster::input::message{"nobody.0", envelope{1, "agent", said}});
+  }
 }
 
 void world::take(const cluster::input_body& what) {

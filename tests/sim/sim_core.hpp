@@ -48,8 +48,7 @@ class task {
  public:
   task() = default;
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, task>)
-  explicit task(F&& what) {
+  requires(!std::is_same_v<std::remove_cvref_t<F>, task>) explicit task(F&& what) {
     using held = std::remove_cvref_t<F>;
     if constexpr (sizeof(held) <= room && std::is_nothrow_move_constructible_v<held>) {
       new (place_) held(std::forward<F>(what));

@@ -49,10 +49,12 @@ void world::coordinator_returns() {
   if (!saved) throw broken("the coordinator cannot read what it saved: " + saved.error().text);
   *state_ = std::move(*saved);
   if (fabric_.planted == bug::forgets_litter) state_->unnamed.clear();
+  if (fabric_.planted == bug::forgets_requests) state_->requests.clear();
   saver_ = cluster::state_saver(disk_);
   clock_ms_ = state_->now_ms;
   coordinator_up_ = true;
-  sim_.trace([&] { return fmt::format("the coordinator is back, operation {} is the newest", state_->last_operation); });
+  sim_.trace(
+      [&] { return fmt::format("the coordinator is back, operation {} is the newest", state_->last_operation); });
   check_explained();
   for (auto& m : std::exchange(held_, {})) {
     m.to_life = coordinator_life_;

@@ -53,11 +53,12 @@ void world::check_explained(const rank& r, const cluster::seat_record& saved) {
     throw broken(fmt::format("saved: seat {} got command {}, the newest known is {}", who, r.newest_command(),
                              saved.last_sequence));
   if (r.newest_epoch() > s.last_epoch)
-    throw broken(fmt::format("saved: seat {} has epoch {}, the newest known is {}", who, r.newest_epoch(), s.last_epoch));
+    throw broken(
+        fmt::format("saved: seat {} has epoch {}, the newest known is {}", who, r.newest_epoch(), s.last_epoch));
   for (model_index m = 0; m < s.models.size(); ++m)
     if (const auto table = r.routing(m); table && table->version > s.models[m].last_version)
-      throw broken(fmt::format("saved: seat {} uses table {} of model {}, the newest known is {}", who, table->version, m,
-                               s.models[m].last_version));
+      throw broken(fmt::format("saved: seat {} uses table {} of model {}, the newest known is {}", who, table->version,
+                               m, s.models[m].last_version));
   if (saved.state == cluster::seat_state::idle && !r.slots().empty())
     throw broken(fmt::format("saved: seat {} is idle, but holds {} replicas", who, r.slots().size()));
   if (to_be_emptied(s, saved)) return;
@@ -67,8 +68,8 @@ void world::check_explained(const rank& r, const cluster::seat_record& saved) {
     if (litter != s.unnamed.end() && litter->second.contains({model, layer, slot})) continue;
     const auto tables = known_tables(s, model);
     if (std::ranges::none_of(tables, [&](const placement* t) { return names(*t, r.id(), layer, slot, expert); }))
-      throw broken(fmt::format("saved: nothing explains model {} layer {} expert {} in slot {} of seat {}", model, layer,
-                               expert, slot, who));
+      throw broken(fmt::format("saved: nothing explains model {} layer {} expert {} in slot {} of seat {}", model,
+                               layer, expert, slot, who));
   }
 }
 

@@ -48,8 +48,8 @@ struct fabric {
   std::function<void(rank&, message_body)> uplink;
   std::function<void(rank&, session_output)> output;
   std::function<void(rank&, std::uint64_t drain, std::vector<session>, std::vector<session_target>)> exported;
-  bool changed = false;         // tables in use changed: the invariants are to be checked
-  std::uint64_t emptied = 0;    // slots ever
+  bool changed = false;       // tables in use changed: the invariants are to be checked
+  std::uint64_t emptied = 0;  // slots ever
   std::uint64_t collective_timeout_us = 1'500'000;
   double pull_failures = 0, build_failures = 0;
   bug planted = bug::none;

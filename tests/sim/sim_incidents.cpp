@@ -85,8 +85,7 @@ void world::ask_again(std::uint64_t id) {
   --a.tries_left;
   sim_.trace([&] { return "operator: " + describe(a.body); });
   sim_.after(operator_patience_us, [this, id] { ask_again(id); });
-  if (!sim_.roll.chance(weather_.loss))
-    take(cluster::input::message{"operator", envelope{id, "operator", a.body}});
+  if (!sim_.roll.chance(weather_.loss)) take(cluster::input::message{"operator", envelope{id, "operator", a.body}});
 }
 
 void world::answer_operator(std::uint64_t id, const message_body& body) {
@@ -102,7 +101,8 @@ void world::answer_operator(std::uint64_t id, const message_body& body) {
   if (!yes || request.empty()) return;
   const auto [at, fresh] = accepted_.try_emplace(request, yes->operation);
   if (!fresh && at->second != yes->operation)
-    throw broken(fmt::format("request `{}` was accepted as operation {} and as {}", request, at->second, yes->operation));
+    throw broken(
+        fmt::format("request `{}` was accepted as operation {} and as {}", request, at->second, yes->operation));
 }
 
 void world::hit_agent(const incident& i, dice roll) {
@@ -116,7 +116,7 @@ void world::hit_agent(const incident& i, dice roll) {
     ++losses_;
     r->hang();
   } else if (i.what == incident_kind::slow_rank && r) {
-    r->slowness = static_cast<std::uint32_t>(roll.between(3, 30));
+    r->slowness = static_cast<std::uint32_t>(roll.between(3, 15));
     sim_.after(i.for_us, [this, &a, which] {
       if (!healed_ && !a.ranks.empty()) a.ranks[which % a.ranks.size()]->slowness = 1;
     });
@@ -130,7 +130,9 @@ void world::hit_agent(const incident& i, dice roll) {
     const direction cut{sim_.now() + i.for_us, roll.chance(0.5)};
     if ((ways & 1) != 0) a.up = cut;
     if ((ways & 2) != 0) a.down = cut;
-    sim_.trace([&] { return fmt::format("agent{} is cut off: {}", a.index, ways == 1 ? "up" : ways == 2 ? "down" : "both"); });
+    sim_.trace([&] {
+      return fmt::format("agent{} is cut off: {}", a.index, ways == 1 ? "up" : ways == 2 ? "down" : "both");
+    });
   }
 }
 

@@ -18,7 +18,11 @@ std::shared_ptr<const placement> fabric::shared_table(const placement& table) {
 }
 
 rank::rank(fabric& shared, std::uint32_t in_agent, std::uint32_t local_rank, const rank_offer& offer)
-    : agent(in_agent), local(local_rank), shared_(shared), capacity_(offer.capacity), board_(capacity_.max_batch_tokens) {}
+    : agent(in_agent),
+      local(local_rank),
+      shared_(shared),
+      capacity_(offer.capacity),
+      board_(capacity_.max_batch_tokens) {}
 
 rank::~rank() {
   if (!machine_) return;

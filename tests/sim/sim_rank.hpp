@@ -47,7 +47,9 @@ class rank {
   bool accepts() const { return serving_ && !draining_ && !hung_; }  // new sessions
   std::size_t sessions() const { return board_.count(); }
   std::uint64_t newest_command() const { return newest_command_; }
-  epoch_t newest_epoch() const { return comms_.empty() ? loop_.epoch() : std::max(loop_.epoch(), comms_.rbegin()->first); }
+  epoch_t newest_epoch() const {
+    return comms_.empty() ? loop_.epoch() : std::max(loop_.epoch(), comms_.rbegin()->first);
+  }
   void set_working(bool on) {  // has a load of its own
     working_ = on;
     if (on) wake();

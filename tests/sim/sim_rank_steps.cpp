@@ -52,13 +52,10 @@ void rank::try_exchange(fabric& shared, epoch_t epoch) {
     auto* peer = shared.find(m);
     if (!peer) throw broken("a dead rank took part in a step");
     peers.push_back(peer);
-    if (!peer->hears_all(comm)) {
-      all_hear = false;
-    } else if (shared.planted == bug::switches_alone) {
-      peer->loop_.after_headers(std::span(&comm.present[m.seat], 1));
-    } else {
+    if (peer->hears_all(comm))
       peer->loop_.after_headers(headers);
-    }
+    else
+      all_hear = false;
   }
   if (!all_hear) return;  // who has heard everybody waits for the tokens of those who have not
   comm.present.clear();
@@ -67,7 +64,7 @@ void rank::try_exchange(fabric& shared, epoch_t epoch) {
     shared.changed |= peer->loop_.joining();
     ++peer->exchange_;
     peer->compute();
-    peer->later(peer->slowness * shared.sim.roll.between(2000, 6000), [peer] { peer->finish_step(); });
+    peer->later(peer->slowness * shared.sim.roll.between(4 * ms, 10 * ms), [peer] { peer->finish_step(); });
   }
 }
 
@@ -90,9 +87,10 @@ void rank::compute() {
         const auto* holder = member == comm.members.end() ? nullptr : shared_.find(*member);
         const auto slot = holder ? holder->slots_.find({m, l, to.slot}) : slots_.end();
         if (!holder || slot == holder->slots_.end() || slot->second != expert)
-          throw broken(fmt::format("I2: seat {} sends a token for layer {} expert {} to slot {} of seat {}, which does "
-                                   "not hold it",
-                                   index_of(id()), l, expert, to.slot, index_of(to.seat)));
+          throw broken(
+              fmt::format("I2: seat {} sends a token for layer {} expert {} to slot {} of seat {}, which does "
+                          "not hold it",
+                          index_of(id()), l, expert, to.slot, index_of(to.seat)));
         token = through_expert(token, l, slot->second);
       }
       row = static_cast<float>(token);

@@ -30,7 +30,8 @@ void print_incidents(const schedule& s) {
   for (const auto& a : s.where.agents) fmt::print("  {}: {} ranks\n", a.agent, a.ranks.size());
   for (const auto& i : s.incidents)
     fmt::print("  [{}] at {:.1f} ms{}: {}\n", i.number, static_cast<double>(i.at_us) / ms,
-               i.for_us == 0 ? "" : fmt::format(" for {:.1f} ms", static_cast<double>(i.for_us) / ms), to_string(i.what));
+               i.for_us == 0 ? "" : fmt::format(" for {:.1f} ms", static_cast<double>(i.for_us) / ms),
+               to_string(i.what));
 }
 
 void report_failure(std::uint64_t seed, const std::string& fault, const settings& how) {
@@ -95,7 +96,8 @@ class sweep {
   void print_total() const {
     const double seconds = seconds_since(begin_);
     fmt::print(
-        "{} schedules, {} failed, {} events, {} steps, {} operations, {} share updates, {} losses, {} answers, {} deaths "
+        "{} schedules, {} failed, {} events, {} steps, {} operations, {} share updates, {} losses, {} answers, {} "
+        "deaths "
         "of the coordinator in {:.1f} s ({:.0f} schedules/s)\n",
         done_, failed_.size(), sum_.events, sum_.steps, sum_.operations, sum_.share_updates, sum_.losses, sum_.answers,
         sum_.deaths, seconds, static_cast<double>(done_) / seconds);

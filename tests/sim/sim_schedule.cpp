@@ -26,14 +26,14 @@ constexpr std::array faults{
     habit{incident_kind::cut_data, 0.35, 4, 50 * ms, 2500 * ms},
     habit{incident_kind::slow_rank, 0.4, 4, 200 * ms, 3000 * ms},
     habit{incident_kind::idle_rank, 0.6, 8, 50 * ms, 2000 * ms},
-    habit{incident_kind::slow_disk, 0.3, 3, 100 * ms, 2000 * ms},
+    habit{incident_kind::slow_disk, 0.1, 3, 100 * ms, 2000 * ms},
     habit{incident_kind::clock_leaps, 0.2, 3, 0, 0},
     habit{incident_kind::clock_stands, 0.2, 3, 50 * ms, 2000 * ms},
     habit{incident_kind::outcomes_lost, 0.3, 4, 0, 0},
     habit{incident_kind::planner_ill, 0.15, 2, 200 * ms, 2000 * ms},
     habit{incident_kind::pulls_fail, 0.25, 2, 200 * ms, 3000 * ms},
     habit{incident_kind::builds_fail, 0.25, 2, 200 * ms, 3000 * ms},
-    habit{incident_kind::coordinator_dies, 0.4, 5, 5 * ms, 1500 * ms},
+    habit{incident_kind::coordinator_dies, 0.35, 5, 5 * ms, 1500 * ms},
 };
 
 coordinator_config draw_config(dice& roll, std::uint64_t seats) {
@@ -99,7 +99,8 @@ hello draw_agent(dice& roll, const std::vector<model_description>& models, std::
   return h;
 }
 
-// Most clusters are small: what goes wrong between two ranks goes wrong there too, and many more of them fit into a minute.
+// Most clusters are small: what goes wrong between two ranks goes wrong there too, and many more of them fit into a
+// minute.
 std::uint64_t draw_seats(dice& roll) {
   const auto size = roll.between(0, 99);
   return size < 90 ? roll.between(2, 12) : size < 97 ? roll.between(13, 24) : roll.between(25, 64);
@@ -116,7 +117,7 @@ deployment draw_deployment(dice& roll) {
     d.agents.push_back(draw_agent(roll, d.models, d.agents.size(), ranks));
     made += ranks;
   }
-  d.random_us = roll.between(2, seats > 12 ? 3 : 5) * second;
+  d.random_us = roll.between(1500, seats > 12 ? 2500 : 4000) * ms;
   return d;
 }
 
@@ -150,9 +151,9 @@ void draw_faults(dice& roll, std::uint64_t until, std::vector<incident>& out) {
 
 const char* to_string(incident_kind k) noexcept {
   constexpr std::array<const char*, incident_kinds> names{
-      "scale",        "rebalance",    "abort",         "look",        "request",    "weather",     "agent dies",
-      "rank hangs",   "link breaks",  "cut control",   "cut data",    "slow rank",  "idle rank",   "slow disk",
-      "clock leaps",  "clock stands", "outcomes lost", "planner ill", "pulls fail", "builds fail", "coordinator dies"};
+      "scale",       "rebalance",    "abort",         "look",        "request",    "weather",     "agent dies",
+      "rank hangs",  "link breaks",  "cut control",   "cut data",    "slow rank",  "idle rank",   "slow disk",
+      "clock leaps", "clock stands", "outcomes lost", "planner ill", "pulls fail", "builds fail", "coordinator dies"};
   return names[static_cast<std::size_t>(k)];
 }
 

@@ -1,5 +1,5 @@
-// A schedule as data: a deployment and what happens to it, drawn from a seed. Any part of the list is a schedule too, so
-// a failing one can be made small.
+// A schedule as data: a deployment and what happens to it, drawn from a seed. Any part of the list is a schedule too,
+// so a failing one can be made small.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ enum class incident_kind : std::uint8_t {
   look,
   request,  // of a client
   // what goes wrong, for a while or once
-  weather,        // messages between agents, clients and coordinator are lost, late, repeated
-  agent_dies,     // a process with all its ranks; mostly it comes back
-  rank_hangs,     // one rank does nothing any more, its process lives on
-  link_breaks,    // of a communicator
-  cut_control,    // between an agent and the coordinator; one way or both
-  cut_data,       // between two agents: steps, warm collectives, pulls, hand-overs; one way or both
+  weather,      // messages between agents, clients and coordinator are lost, late, repeated
+  agent_dies,   // a process with all its ranks; mostly it comes back
+  rank_hangs,   // one rank does nothing any more, its process lives on
+  link_breaks,  // of a communicator
+  cut_control,  // between an agent and the coordinator; one way or both
+  cut_data,     // between two agents: steps, warm collectives, pulls, hand-overs; one way or both
   slow_rank,
   idle_rank,      // has no load of its own
   slow_disk,      // the coordinator's writes take long

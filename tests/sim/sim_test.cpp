@@ -1,9 +1,15 @@
 #include <gtest/gtest.h>
 
-#include "tests/sim/sim_cluster.hpp"
+#include "tests/sim/sim_shrink.hpp"
 
 namespace ballast::sim {
 namespace {
+
+#if !defined(NDEBUG) || defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr std::uint64_t schedules = 20;
+#else
+constexpr std::uint64_t schedules = 1000;
+#endif
 
 // Split, so that ctest runs them side by side and a failure names a small range.
 class Schedules : public ::testing::TestWithParam<std::uint64_t> {};
@@ -16,41 +22,77 @@ std::string newest_lines(const outcome& o) {
 }
 
 TEST_P(Schedules, KeepEveryInvariantAndComeToRest) {
-#ifdef NDEBUG
-  constexpr std::uint64_t count = 300;
-#else
-  constexpr std::uint64_t count = 20;
-#endif
-  std::uint64_t operations = 0, share_updates = 0;
-  for (std::uint64_t i = 0; i < count; ++i) {
+  outcome sum;
+  for (std::uint64_t i = 0; i < schedules; ++i) {
     const std::uint64_t seed = GetParam() * 1000 + i;
     const auto o = run_schedule(seed, false);
-    operations += o.operations;
-    share_updates += o.share_updates;
+    sum.operations += o.operations;
+    sum.share_updates += o.share_updates;
+    sum.answers += o.answers;
+    sum.deaths += o.deaths;
     if (o.ok) continue;
-    const auto traced = run_schedule(seed, true);
-    FAIL() << newest_lines(traced) << "seed " << seed << ": " << o.fault << "\nreplay: sim_run --seed " << seed
-           << " --verbose";
+    const auto small = shrink(seed, bug::none, 300, std::chrono::seconds(20));
+    FAIL() << newest_lines(small.result) << "seed " << seed << ": " << o.fault << "\nmade small: " << small.result.fault
+           << "\nreplay: sim_run " << arguments_of(seed, small.left, bug::none) << " --verbose";
   }
-  EXPECT_GT(operations, count);  // the schedules really did something
-  EXPECT_GT(share_updates, 0u);
+  EXPECT_GT(sum.operations, schedules);  // the schedules really did something
+  EXPECT_GT(sum.share_updates, 0u);
+  EXPECT_GT(sum.answers, schedules);
+  EXPECT_GT(sum.deaths, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, Schedules, ::testing::Range<std::uint64_t>(1, 11));
+INSTANTIATE_TEST_SUITE_P(Of, Schedules, ::testing::Range<std::uint64_t>(1, 21));
 
-// Schedules that failed once.
-class Found : public ::testing::TestWithParam<std::uint64_t> {};
-TEST_P(Found, KeepsEveryInvariantAndComesToRest) {
-  const auto o = run_schedule(GetParam(), true);
-  EXPECT_TRUE(o.ok) << newest_lines(o) << o.fault;
+// A seed that finds each of the bugs that can be put back (README.md).
+struct finding {
+  bug planted;
+  std::uint64_t seed;
+};
+class Bugs : public ::testing::TestWithParam<finding> {};
+
+TEST_P(Bugs, AreFoundAndMadeSmall) {
+  const auto [planted, seed] = GetParam();
+  ASSERT_FALSE(run_schedule(draw(seed), false, planted).ok);
+  EXPECT_TRUE(run_schedule(seed, false).ok) << "it is the bug that breaks it";
+  const auto small = shrink(seed, planted, 60, std::chrono::seconds(20));
+  EXPECT_FALSE(small.result.ok);
+  EXPECT_LT(small.left.keep->size(), draw(seed).incidents.size());
+  EXPECT_FALSE(run_schedule(only(draw(seed), small.left), false, planted).ok);
 }
-INSTANTIATE_TEST_SUITE_P(Seeds, Found, ::testing::Values(31676, 33732));
+
+INSTANTIATE_TEST_SUITE_P(PutBack, Bugs,
+                         ::testing::Values(finding{bug::old_incarnation, 1}, finding{bug::runs_twice, 1},
+                                           finding{bug::unverified_stage, 2}, finding{bug::early_reclaim, 1},
+                                           finding{bug::keeps_pages, 4}, finding{bug::skips_step, 46},
+                                           finding{bug::forgets_litter, 31}, finding{bug::forgets_requests, 1},
+                                           finding{bug::effects_before_write, 23}));
 
 TEST(Schedule, IsTheSameEveryTimeItsSeedIsRun) {
   const auto once = run_schedule(7, true), again = run_schedule(7, true);
   EXPECT_EQ(once.events, again.events);
   EXPECT_EQ(once.steps, again.steps);
   EXPECT_EQ(once.lines, again.lines);
+}
+
+TEST(Schedule, HasClustersOfTwoToSixtyFourRanks) {
+  std::size_t least = 1000, most = 0;
+  for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+    std::size_t ranks = 0;
+    for (const auto& a : draw(seed).where.agents) ranks += a.ranks.size();
+    least = std::min(least, ranks);
+    most = std::max(most, ranks);
+  }
+  EXPECT_EQ(least, 2u);
+  EXPECT_EQ(most, 64u);
+}
+
+TEST(Schedule, AnyPartOfItIsASchedule) {
+  const auto whole = draw(5);
+  const auto part_of_it = only(whole, {std::vector<std::uint32_t>{1, 3}, 1});
+  ASSERT_EQ(part_of_it.incidents.size(), 2u);
+  EXPECT_EQ(part_of_it.incidents[1].number, 3u);
+  EXPECT_EQ(part_of_it.where.agents.size(), 1u);
+  EXPECT_TRUE(run_schedule(part_of_it, false).ok);
 }
 
 }  // namespace
