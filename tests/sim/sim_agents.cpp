@@ -20,6 +20,7 @@ void world::fresh_ranks(agent& a) {
 void world::start_agent(agent& a) {
   if (a.alive) return;
   a.alive = true;
+  a.returns = false;
   ++a.life;
   a.greeting.process = sim_.roll.next();
   open_front(a);
@@ -59,7 +60,8 @@ void world::stop_agent(agent& a, std::uint64_t back_after_us) {
   a.ranks.clear();
   a.seats.clear();
   a.clients.reset();
-  if (back_after_us != 0) sim_.after(back_after_us, [this, &a] { start_agent(a); });
+  a.returns = back_after_us != 0;
+  if (a.returns) sim_.after(back_after_us, [this, &a] { start_agent(a); });
 }
 
 void world::agent_tick(std::uint32_t index, std::uint64_t life) {

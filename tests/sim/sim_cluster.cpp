@@ -76,7 +76,7 @@ void world::random_phase() {
 bool world::quiet() const {
   const auto& s = *state_;
   const bool all_there = std::ranges::all_of(
-      agents_, [](const agent& a) { return !a.alive || a.seats.size() == a.greeting.ranks.size(); });
+      agents_, [](const agent& a) { return !a.returns && (!a.alive || a.seats.size() == a.greeting.ranks.size()); });
   const bool answered =
       s.members.empty() || std::ranges::all_of(clients_, [](const client& c) { return c.next == c.steps; });
   return coordinator_up_ && to_disk_.empty() && all_there && answered && !s.running && s.queue.empty() &&

@@ -44,6 +44,7 @@ struct agent {
   std::vector<std::unique_ptr<rank>> ranks;
   std::unique_ptr<front> clients;
   std::uint64_t life = 0;  // grows with every start
+  bool returns = false;    // dead, but not for ever
 };
 
 struct agent_message {
