@@ -176,6 +176,16 @@ TEST_F(front_end_test, sends_new_requests_elsewhere_while_drained) {
   EXPECT_EQ(client.take<request_moved>().front_end, "inproc://there");
 }
 
+TEST_F(front_end_test, never_sends_a_request_to_itself) {
+  agent.clients->redirect_to({agent.target(1), {seat_id{9}, "inproc://there"}});
+  agent.clients->set_accepting(0, false);
+  client.send(request());
+  EXPECT_EQ(client.take<request_moved>().front_end, "inproc://there");
+  agent.clients->redirect_to({agent.target(1)});
+  client.send(request());
+  EXPECT_EQ(client.take<request_refused>().failure.code, errc::unavailable);
+}
+
 TEST_F(front_end_test, gives_a_session_up_whose_client_never_comes) {
   fake_agent other(context, "two");
   client.send(request());

@@ -61,11 +61,19 @@ TEST_P(Bugs, AreFoundAndMadeSmall) {
 }
 
 INSTANTIATE_TEST_SUITE_P(PutBack, Bugs,
-                         ::testing::Values(finding{bug::old_incarnation, 1}, finding{bug::runs_twice, 1},
-                                           finding{bug::unverified_stage, 2}, finding{bug::early_reclaim, 1},
-                                           finding{bug::keeps_pages, 4}, finding{bug::skips_step, 46},
-                                           finding{bug::forgets_litter, 31}, finding{bug::forgets_requests, 1},
+                         ::testing::Values(finding{bug::old_incarnation, 4}, finding{bug::runs_twice, 2},
+                                           finding{bug::unverified_stage, 1}, finding{bug::early_reclaim, 2},
+                                           finding{bug::keeps_pages, 1}, finding{bug::skips_step, 46},
+                                           finding{bug::forgets_litter, 237}, finding{bug::forgets_requests, 83},
                                            finding{bug::effects_before_write, 23}));
+
+// Schedules that failed once: a drained rank that stayed took no sessions any more.
+class Found : public ::testing::TestWithParam<std::uint64_t> {};
+TEST_P(Found, KeepsEveryInvariantAndComesToRest) {
+  const auto o = run_schedule(GetParam(), true);
+  EXPECT_TRUE(o.ok) << newest_lines(o) << o.fault;
+}
+INSTANTIATE_TEST_SUITE_P(Seeds, Found, ::testing::Values(39, 170, 218));
 
 TEST(Schedule, IsTheSameEveryTimeItsSeedIsRun) {
   const auto once = run_schedule(7, true), again = run_schedule(7, true);
