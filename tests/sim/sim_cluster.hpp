@@ -121,7 +121,7 @@ class world {
   void coordinator_takes(const agent_message& m);
   void speak_for_all(const message_body& body);
   void take(const cluster::input_body& what);
-  void release(cluster::effects& out);
+  void release(cluster::effects out);
   void perform(cluster::effect_body& e);
   void ask_planner(cluster::plan_request request);
   void answer_operator(std::uint64_t id, const message_body& body);

@@ -70,14 +70,14 @@ void world::take(const cluster::input_body& what) {
   auto out = cluster::step(*state_, what);
   if (const auto* m = std::get_if<cluster::input::message>(&what)) check_fenced(m->content.body, out);
   check_share_update();
-  if (!durable_ || !cluster::rests_on_state(out) || fabric_.planted == bug::effects_before_write) release(out);
-  if (!durable_ || !cluster::rests_on_state(out)) return;
-  if (fabric_.planted == bug::effects_before_write) out.clear();
+  const bool waits = durable_ && cluster::rests_on_state(out);
+  if (!waits || fabric_.planted == bug::effects_before_write) release(std::exchange(out, {}));
+  if (!waits) return;
   to_disk_.push_back({saver_.changes(*state_), std::move(out)});
   write_next();
 }
 
-void world::release(cluster::effects& out) {
+void world::release(cluster::effects out) {
   for (auto& e : out) perform(e);
 }
 

@@ -29,7 +29,7 @@ void world::written() {
       disk_.erase(name);
   }
   if (death_due_ == death::after_write && --writes_until_death_ == 0) return coordinator_dies();
-  release(batch.out);
+  release(std::move(batch.out));
   write_next();
 }
 
