@@ -79,8 +79,8 @@ bool world::quiet() const {
       agents_, [](const agent& a) { return !a.returns && (!a.alive || a.seats.size() == a.greeting.ranks.size()); });
   const bool answered =
       s.members.empty() || std::ranges::all_of(clients_, [](const client& c) { return c.next == c.steps; });
-  return coordinator_up_ && to_disk_.empty() && all_there && answered && !s.running && s.queue.empty() &&
-         s.previews.empty() && !s.shares_asked && s.now_ms >= s.rest_until_ms;
+  return coordinator_up_ && !writing_ && all_there && answered && !s.running && s.queue.empty() && s.previews.empty() &&
+         !s.shares_asked && s.now_ms >= s.rest_until_ms;
 }
 
 std::string world::unrest() const {

@@ -12,6 +12,7 @@
 
 #include "coordinator/cluster_machine.hpp"
 #include "coordinator/cluster_rows.hpp"
+#include "coordinator/effect_gate.hpp"
 #include "tests/sim/sim_front.hpp"
 #include "tests/sim/sim_rank.hpp"
 #include "tests/sim/sim_schedule.hpp"
@@ -51,12 +52,6 @@ struct agent_message {
   std::uint32_t agent = 0;
   std::uint64_t life = 0, to_life = 0;  // of the sender; of the coordinator
   message_body body;
-};
-
-// Decided, but not on the disk yet: its effects wait.
-struct unwritten {
-  store_change change;
-  cluster::effects out;
 };
 
 // At the next but so many writes: what it was to save is lost, or what was to leave after it.
@@ -128,8 +123,9 @@ class world {
   void tick();
 
   // sim_disk.cpp: what it has saved, and its death
-  void write_next();
-  void written();
+  void advance();
+  void write(const std::shared_ptr<const store_change>& change);
+  void written(const store_change& change);
   void coordinator_dies();
   void coordinator_returns();
 
@@ -176,7 +172,7 @@ class world {
   const bool durable_;                                // some incident asks for what is saved
   rows disk_;
   cluster::state_saver saver_;
-  std::deque<unwritten> to_disk_;
+  cluster::effect_gate gate_;  // holds effects back until they may leave
   bool coordinator_up_ = true, writing_ = false;
   std::uint64_t coordinator_life_ = 0, disk_slow_until_us_ = 0, dead_for_us_ = 0;
   death death_due_ = death::none;

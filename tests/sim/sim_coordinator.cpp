@@ -70,11 +70,12 @@ void world::take(const cluster::input_body& what) {
   auto out = cluster::step(*state_, what);
   if (const auto* m = std::get_if<cluster::input::message>(&what)) check_fenced(m->content.body, out);
   check_share_update();
-  const bool waits = durable_ && cluster::rests_on_state(out);
-  if (!waits || fabric_.planted == bug::effects_before_write) release(std::exchange(out, {}));
-  if (!waits) return;
-  to_disk_.push_back({saver_.changes(*state_), std::move(out)});
-  write_next();
+  if (!durable_) return release(std::move(out));
+  store_change change;
+  if (cluster::rests_on_state(out)) change = saver_.changes(*state_);
+  if (fabric_.planted == bug::effects_before_write) release(std::exchange(out, {}));
+  gate_.add(std::move(out), std::move(change));
+  advance();
 }
 
 void world::release(cluster::effects out) {

@@ -7,30 +7,31 @@
 
 namespace ballast::sim {
 
-// One write at a time; what was decided meanwhile goes into the next one.
-void world::write_next() {
-  if (writing_ || to_disk_.empty()) return;
+void world::advance() {
+  release(gate_.released());
+  if (const auto change = gate_.begin_save()) write(change);
+}
+
+void world::write(const std::shared_ptr<const store_change>& change) {
   if (death_due_ == death::before_write && --writes_until_death_ == 0) return coordinator_dies();
   writing_ = true;
-  if (sim_.now() >= disk_slow_until_us_) return written();
-  sim_.after(sim_.roll.between(1 * ms, 120 * ms), [this, life = coordinator_life_] {
-    if (life == coordinator_life_) written();
+  if (sim_.now() >= disk_slow_until_us_) return written(*change);
+  sim_.after(sim_.roll.between(1 * ms, 120 * ms), [this, change, life = coordinator_life_] {
+    if (life == coordinator_life_) written(*change);
   });
 }
 
-void world::written() {
+void world::written(const store_change& change) {
   writing_ = false;
-  auto batch = std::move(to_disk_.front());
-  to_disk_.pop_front();
-  for (auto& [name, row] : batch.change.rows) {
+  for (const auto& [name, row] : change.rows) {
     if (row)
-      disk_[name] = std::move(*row);
+      disk_[name] = *row;
     else
       disk_.erase(name);
   }
   if (death_due_ == death::after_write && --writes_until_death_ == 0) return coordinator_dies();
-  release(std::move(batch.out));
-  write_next();
+  gate_.saved();
+  advance();
 }
 
 void world::coordinator_dies() {
@@ -40,7 +41,7 @@ void world::coordinator_dies() {
   death_due_ = death::none;
   coordinator_up_ = writing_ = false;
   ++coordinator_life_;
-  to_disk_.clear();
+  gate_ = {};
   sim_.after(dead_for_us_, [this] { coordinator_returns(); });
 }
 
