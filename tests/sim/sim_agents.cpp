@@ -67,6 +67,8 @@ void world::stop_agent(agent& a, std::uint64_t back_after_us) {
 void world::agent_tick(std::uint32_t index, std::uint64_t life) {
   auto& a = agents_[index];
   if (!a.alive || a.life != life) return;
+  // Where requests were sent while no rank here took any is of no interest any more.
+  if (std::ranges::any_of(a.ranks, [](const auto& r) { return r->accepts(); })) a.clients->redirect_to({});
   if (a.seats.empty()) {
     to_coordinator(a, a.greeting);
   } else {

@@ -106,7 +106,8 @@ void world::open_front(agent& a) {
 void world::sessions_leave(rank& r, std::uint64_t drain, std::vector<session> sessions,
                            std::vector<session_target> targets) {
   auto& a = agents_[r.agent];
-  if (!targets.empty()) a.clients->redirect_to(targets);
+  const bool was_serving = drain == 0 && r.loop().epoch() != 0;
+  if (was_serving || !targets.empty()) a.clients->redirect_to(targets);
   a.clients->hand_over(std::move(sessions), targets, [this, drain, who = std::pair(r.id(), r.incarnation())] {
     const auto at = fabric_.seated.find(who);
     if (drain != 0 && at != fabric_.seated.end()) at->second->feed(rank_event::drained{drain});

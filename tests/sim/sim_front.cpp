@@ -163,6 +163,7 @@ void front::moved(const leaving& batch, std::uint32_t to) {
 }
 
 void front::lose_ranks() {
+  if (best_rank()) elsewhere_.clear();
   for (const auto& [id, e] : entries_)
     if (e.attached) ports_.to_client(id, request_refused{id, {errc::unavailable, "its rank left service"}});
   entries_.clear();

@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(PutBack, Bugs,
                          ::testing::Values(finding{bug::old_incarnation, 4}, finding{bug::runs_twice, 2},
                                            finding{bug::unverified_stage, 1}, finding{bug::early_reclaim, 2},
                                            finding{bug::keeps_pages, 1}, finding{bug::skips_step, 46},
-                                           finding{bug::forgets_litter, 237}, finding{bug::forgets_requests, 83},
+                                           finding{bug::forgets_litter, 148}, finding{bug::forgets_requests, 20},
                                            finding{bug::effects_before_write, 23}));
 
 // Schedules that failed once: a drained rank that stayed took no sessions any more.
