@@ -43,29 +43,23 @@ TEST_P(Schedules, KeepEveryInvariantAndComeToRest) {
 
 INSTANTIATE_TEST_SUITE_P(Of, Schedules, ::testing::Range<std::uint64_t>(1, 21));
 
-// A seed that finds each of the bugs that can be put back (README.md).
-struct finding {
-  bug planted;
-  std::uint64_t seed;
-};
-class Bugs : public ::testing::TestWithParam<finding> {};
+// Which seed finds it first is in README.md; that some early one does is what matters.
+class Bugs : public ::testing::TestWithParam<named_bug> {};
 
 TEST_P(Bugs, AreFoundAndMadeSmall) {
-  const auto [planted, seed] = GetParam();
-  ASSERT_FALSE(run_schedule(draw(seed), false, planted).ok);
-  EXPECT_TRUE(run_schedule(seed, false).ok) << "it is the bug that breaks it";
+  const auto planted = GetParam().what;
+  constexpr std::uint64_t seeds_most = 1000;
+  std::uint64_t seed = 1;
+  while (seed <= seeds_most && run_schedule(draw(seed), false, planted).ok) ++seed;
+  ASSERT_LE(seed, seeds_most);
+  EXPECT_TRUE(run_schedule(seed, false).ok) << "it is the bug that breaks seed " << seed;
   const auto small = shrink(seed, planted, 60, std::chrono::seconds(20));
   EXPECT_FALSE(small.result.ok);
   EXPECT_LT(small.left.keep->size(), draw(seed).incidents.size());
   EXPECT_FALSE(run_schedule(only(draw(seed), small.left), false, planted).ok);
 }
 
-INSTANTIATE_TEST_SUITE_P(PutBack, Bugs,
-                         ::testing::Values(finding{bug::old_incarnation, 4}, finding{bug::runs_twice, 2},
-                                           finding{bug::unverified_stage, 1}, finding{bug::early_reclaim, 2},
-                                           finding{bug::keeps_pages, 1}, finding{bug::skips_step, 46},
-                                           finding{bug::forgets_litter, 148}, finding{bug::forgets_requests, 20},
-                                           finding{bug::effects_before_write, 23}));
+INSTANTIATE_TEST_SUITE_P(PutBack, Bugs, ::testing::ValuesIn(bugs));
 
 // Schedules that failed once: a drained rank that stayed took no sessions any more.
 class Found : public ::testing::TestWithParam<std::uint64_t> {};
