@@ -186,16 +186,51 @@ void pack(const float* weights, std::uint32_t experts, std::uint32_t replicas, c
   packer(weights, experts, ranks, home, space, slots).run(replicas);
 }
 
+namespace {
+
+struct run {  // what one rank gets of a layout in order
+  std::int32_t* slots;
+  std::uint64_t first, experts, replicas;  // its first expert, how many, and those with its spare copies
+  std::uint64_t given = 0;                 // spare copies of its experts on other ranks
+
+  // The next of these experts that is not among `held`; -1 if all are.
+  std::int32_t give(const std::int32_t* begin, const std::int32_t* end) {
+    for (std::uint64_t tried = 0; tried < experts; ++tried) {
+      const auto expert = static_cast<std::int32_t>(first + (given + tried) % experts);
+      if (std::find(begin, end, expert) != end) continue;
+      ++given;
+      return expert;
+    }
+    return -1;
+  }
+};
+
+}  // namespace
+
 void pack_in_order(std::uint32_t experts, std::uint32_t replicas, const rank_table& ranks, std::int32_t* slots) {
-  std::uint64_t room = 0, seen = 0;
+  std::vector<run> runs;
+  std::uint64_t room = 0, seen = 0, spares = 0;
   for (const auto r : ranks.room) room += r;
-  std::uint32_t next = 0;
-  for (std::uint32_t r = 0; r < ranks.size(); ++r) {
-    // In proportion to room, so that the last rank ends with the last replica.
-    seen += ranks.room[r];
-    const auto until = static_cast<std::uint32_t>(seen * replicas / room);
-    for (std::uint32_t k = 0; k < ranks.room[r]; ++k)
-      *slots++ = next < until ? static_cast<std::int32_t>(next++ % experts) : -1;
+  std::fill(slots, slots + room, -1);
+  for (const auto r : ranks.room) {  // in proportion to room, so that the last rank ends with the last of each
+    const auto begin = seen * replicas / room, end = (seen + r) * replicas / room;
+    const auto first = begin * experts / replicas, last = end * experts / replicas;
+    runs.push_back({slots + seen, first, last - first, end - begin});
+    for (auto e = first; e < last; ++e) slots[seen + e - first] = static_cast<std::int32_t>(e);
+    spares = std::max(spares, end - begin - (last - first));
+    seen += r;
+  }
+  // Every rank's first spare copy is of the rank behind it, its second of the one behind that, and so on: all give
+  // away equally much.
+  const auto others = runs.size() - 1;
+  for (std::uint64_t spare = 0; spare < spares; ++spare) {
+    for (std::size_t r = 0; r < runs.size(); ++r) {
+      const auto& to = runs[r];
+      if (to.experts + spare >= to.replicas) continue;
+      auto* const at = std::find(to.slots, to.slots + to.replicas, -1);
+      for (std::size_t step = 0; step < others && *at < 0; ++step)
+        *at = runs[(r + 1 + (spare + step) % others) % runs.size()].give(to.slots, at);
+    }
   }
 }
 

@@ -20,7 +20,8 @@ struct pack_space {
 void pack(const float* weights, std::uint32_t experts, std::uint32_t replicas, const rank_table& ranks,
           const std::uint32_t* home, pack_space& space, std::int32_t* slots);
 
-// Experts in order, over and over, in equal runs of slots.
+// Experts in order, in equal runs; then spare copies, one of every expert before a second of any, taken evenly from all
+// ranks.
 void pack_in_order(std::uint32_t experts, std::uint32_t replicas, const rank_table& ranks, std::int32_t* slots);
 
 // Every expert somewhere (and at home, where it has one), no more than `replicas` in all. Loads are those of snapshot 0

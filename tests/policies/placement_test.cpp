@@ -48,6 +48,24 @@ void expect_slots_kept(const placement& before, const placement& after, const st
   }
 }
 
+TEST(place_static, spare_copies_make_an_even_layout_no_worse) {
+  for (const std::uint32_t seats : {2, 7, 8, 32}) {
+    for (const std::uint32_t spare : {1, 2, 5}) {  // of a seat
+      const std::uint32_t experts = 8 * seats;
+      const auto bare = problem_of(200, experts, 0, equal_seats(seats, 8), 5);
+      const auto with_spares = problem_of(200, experts, spare * seats, equal_seats(seats, 8 + spare), 5);
+      const auto peak = [](const placement_problem& problem, const load_matrix& loads) {
+        const auto placed = place("static", problem);
+        expect_legal(*placed, problem);
+        return imbalance(*placed, loads, problem.seats).mean;
+      };
+      const load_matrix even(200, std::vector<double>(experts, 1.0));
+      EXPECT_NEAR(peak(with_spares, even), 1, 1e-9) << seats << " seats, " << spare << " spare copies each";
+      EXPECT_LE(peak(with_spares, bare.loads), peak(bare, bare.loads)) << seats << " seats, " << spare;
+    }
+  }
+}
+
 // Any seats that hold the experts: gaps in the ids, unequal slots, speeds and nodes.
 std::vector<seat_info> random_seats(std::mt19937_64& random, std::uint32_t experts) {
   std::vector<seat_info> seats;
