@@ -11,9 +11,10 @@ namespace ballast::policies {
 // Gain of moving a load d from rank a to rank b: zero at d = 0, the same at equal distances from where both are equal.
 // A parabola through both zeros and the top follows it closely, and makes the loop over pairs of replicas a product of
 // matrices. The best pair of each b is then weighed exactly.
-template <std::uint32_t width, std::uint32_t power>
+template <std::uint32_t width, std::uint32_t row_width, std::uint32_t power>
 struct exchange_scan {
-  using ops_t = dense_ops<width, power>;
+  using ops_t = dense_ops<row_width, power>;
+  using row_floats = typename vec<row_width>::type;  // snapshots side by side; `floats` are lanes side by side
   using floats = typename vec<width>::type;
   using ints = typename vec<width>::mask;
   static constexpr std::uint32_t group_max = 5;  // replicas of a that share the loads of b's
@@ -52,14 +53,14 @@ struct exchange_scan {
     auto& d = ops.d;
     float most = 0;
     for (std::uint32_t b = 0; b < d.ranks; ++b) {
-      lane_sums sums;
-      for (std::uint32_t s = 0; s < d.row; s += width) {
-        floats x, y;
-        load<width>(x, ops.load_of(rank) + s);
-        load<width>(y, ops.load_of(b) + s);
-        floats mean = (x + y) * 0.5F, half = (x - y) * 0.5F, bend;
+      row_sums<row_width> sums;
+      for (std::uint32_t s = 0; s < ops.row_end(); s += row_width) {
+        row_floats x, y;
+        load<row_width>(x, ops.load_of(rank) + s);
+        load<row_width>(y, ops.load_of(b) + s);
+        row_floats mean = (x + y) * 0.5F, half = (x - y) * 0.5F, bend;
         curvature(bend, mean, half);
-        ops_t::add_to(sums, s, bend * half * half);
+        sums.add(s, bend * half * half);
       }
       const float uneven = d.pace[rank] == d.pace[b] ? 1.0F : 2.0F;
       space.bound[b] = b == rank ? 0 : sums.total() * scale * uneven;
@@ -70,12 +71,12 @@ struct exchange_scan {
 
  private:
   // (m + h)^p + (m - h)^p - 2 m^p over h^2.
-  BALLAST_INLINE static void curvature(floats& out, const floats& mean, const floats& half) {
-    const floats m = mean * mean, h = half * half;
+  BALLAST_INLINE static void curvature(row_floats& out, const row_floats& mean, const row_floats& half) {
+    const row_floats m = mean * mean, h = half * half;
     if constexpr (power == 8) {
       out = (((m * 28.0F + h * 70.0F) * m + h * h * 28.0F) * m + h * h * h) * 2.0F;
     } else {
-      const floats h2 = h * h, h3 = h2 * h, h4 = h2 * h2;
+      const row_floats h2 = h * h, h3 = h2 * h, h4 = h2 * h2;
       out = m * 120.0F + h * 1820.0F;
       out = out * m + h2 * 8008.0F;
       out = out * m + h3 * 12870.0F;
@@ -90,11 +91,11 @@ struct exchange_scan {
     auto& d = ops.d;
     for (std::uint32_t k = 0; k < space.movers.size(); ++k) {
       const float* one = ops.each_of(d.expert_at[space.movers[k]]);
-      for (std::uint32_t s = 0; s < d.row; s += width) {
-        floats x;
-        load<width>(x, one + s);
+      for (std::uint32_t s = 0; s < ops.row_end(); s += row_width) {
+        row_floats x;
+        load<row_width>(x, one + s);
         x *= 2.0F;
-        store<width>(&space.twice[k * d.row + s], x);
+        store<row_width>(&space.twice[k * d.row + s], x);
       }
     }
   }
@@ -121,27 +122,27 @@ struct exchange_scan {
   BALLAST_INLINE void shape(std::uint32_t b) {
     auto& d = ops.d;
     const float pace = (d.pace[a] + d.pace[b]) * 0.5F;
-    for (std::uint32_t s = 0; s < d.row; s += width) {
-      floats x, y;
-      load<width>(x, ops.load_of(a) + s);
-      load<width>(y, ops.load_of(b) + s);
-      const floats mean = (x + y) * 0.5F, half = (x - y) * 0.5F;
-      floats bend;
+    for (std::uint32_t s = 0; s < ops.row_end(); s += row_width) {
+      row_floats x, y;
+      load<row_width>(x, ops.load_of(a) + s);
+      load<row_width>(y, ops.load_of(b) + s);
+      const row_floats mean = (x + y) * 0.5F, half = (x - y) * 0.5F;
+      row_floats bend;
       curvature(bend, mean, half);
       bend *= scale;
-      const floats slope = bend * half * (2.0F * pace);
+      const row_floats slope = bend * half * (2.0F * pace);
       bend *= pace * pace;
-      store<width>(&space.curve[s], bend);
-      store<width>(&space.slope[s], slope);
+      store<row_width>(&space.curve[s], bend);
+      store<row_width>(&space.slope[s], slope);
     }
     for (std::uint32_t k = 0; k < space.movers.size(); ++k) {
-      lane_sums rise;
-      for (std::uint32_t s = 0; s < d.row; s += width) {
-        floats twice, bend, slope;
-        load<width>(twice, &space.twice[k * d.row + s]);
-        load<width>(bend, &space.curve[s]);
-        load<width>(slope, &space.slope[s]);
-        ops_t::add_to(rise, s, twice * 0.5F * (slope - bend * twice * 0.5F));
+      row_sums<row_width> rise;
+      for (std::uint32_t s = 0; s < ops.row_end(); s += row_width) {
+        row_floats twice, bend, slope;
+        load<row_width>(twice, &space.twice[k * d.row + s]);
+        load<row_width>(bend, &space.curve[s]);
+        load<row_width>(slope, &space.slope[s]);
+        rise.add(s, twice * 0.5F * (slope - bend * twice * 0.5F));
       }
       space.rise[k] = rise.total() - price_to(b, space.movers[k]);
     }

@@ -1,5 +1,6 @@
 // Loads of a dense_layer after a change, and what a change would make of them. Written for vectors of any width and for
 // a power that measures how hot a rank is; inlined into the loops that dense_search.cpp compiles per instruction set.
+// Width 1 is for a single snapshot: the rest of a row is zeros then, which change no sum.
 // Private to policies/.
 #pragma once
 
@@ -7,6 +8,23 @@
 #include "policies/lanes_impl.hpp"
 
 namespace ballast::policies {
+
+// The partial sums of a row, or its only number.
+template <std::uint32_t width>
+struct row_sums : lane_sums {
+  BALLAST_INLINE void add(std::uint32_t at_snapshot, const typename vec<width>::type& value) {
+    typename vec<width>::type sum;
+    policies::load<width>(sum, at + at_snapshot % lane_count);
+    sum += value;
+    store<width>(at + at_snapshot % lane_count, sum);
+  }
+};
+template <>
+struct row_sums<1> {
+  float only = 0;
+  BALLAST_INLINE void add(std::uint32_t, float value) { only = value; }
+  BALLAST_INLINE float total() const { return only; }
+};
 
 template <std::uint32_t width, std::uint32_t power>
 struct dense_ops {
@@ -20,12 +38,7 @@ struct dense_ops {
     x *= x;
     if constexpr (power == 16) x *= x;
   }
-  BALLAST_INLINE static void add_to(lane_sums& sums, std::uint32_t at, const floats& value) {
-    floats sum;
-    policies::load<width>(sum, sums.at + at % lane_count);
-    sum += value;
-    store<width>(sums.at + at % lane_count, sum);
-  }
+  BALLAST_INLINE std::uint32_t row_end() const { return width == 1 ? 1 : d.row; }
   BALLAST_INLINE const float* load_of(std::uint32_t rank) const { return &d.load[rank * d.row]; }
   BALLAST_INLINE const float* weight_of(std::uint32_t expert) const { return &d.weight[expert * d.row]; }
   BALLAST_INLINE const float* each_of(std::uint32_t expert) const { return &d.each[expert * d.row]; }
@@ -34,7 +47,7 @@ struct dense_ops {
   BALLAST_INLINE void spread(std::uint32_t expert) {
     if (d.copies[expert] == 0) return;
     const float part = 1.0F / static_cast<float>(d.copies[expert]);
-    for (std::uint32_t s = 0; s < d.row; s += width) {
+    for (std::uint32_t s = 0; s < row_end(); s += width) {
       floats w;
       policies::load<width>(w, weight_of(expert) + s);
       w *= part;
@@ -50,9 +63,9 @@ struct dense_ops {
 
   // A rank's load, from its slots.
   BALLAST_INLINE void refresh(std::uint32_t rank) {
-    lane_sums hot;
+    row_sums<width> hot;
     const auto begin = d.first[rank], end = begin + d.table.room[rank];
-    for (std::uint32_t s = 0; s < d.row; s += width) {
+    for (std::uint32_t s = 0; s < row_end(); s += width) {
       floats sum{};
       for (auto lane = begin; lane < end; ++lane) {
         floats one;
@@ -62,7 +75,7 @@ struct dense_ops {
       sum *= d.pace[rank];
       store<width>(&d.load[rank * d.row + s], sum);
       raise(sum);
-      add_to(hot, s, sum);
+      hot.add(s, sum);
     }
     d.pressure[rank] = hot.total();
   }
@@ -77,17 +90,17 @@ struct dense_ops {
   }
   BALLAST_INLINE float pressure_with(std::uint32_t rank, const float* one, float factor, const float* other,
                                      float other_factor) const {
-    lane_sums hot;
+    row_sums<width> hot;
     factor *= d.pace[rank];
     other_factor *= d.pace[rank];
-    for (std::uint32_t s = 0; s < d.row; s += width) {
+    for (std::uint32_t s = 0; s < row_end(); s += width) {
       floats x, u, v;
       policies::load<width>(x, load_of(rank) + s);
       policies::load<width>(u, one + s);
       policies::load<width>(v, other + s);
       x += u * factor + v * other_factor;
       raise(x);
-      add_to(hot, s, x);
+      hot.add(s, x);
     }
     return hot.total();
   }

@@ -32,7 +32,8 @@ void reserve(search_space& space, const dense_layer& layer) {
   space.quiet.assign(layer.ranks, 0);
 }
 
-template <std::uint32_t width, std::uint32_t power>
+// `width` lanes side by side, `row_width` snapshots.
+template <std::uint32_t width, std::uint32_t row_width, std::uint32_t power>
 class searcher {
  public:
   BALLAST_INLINE searcher(dense_layer& layer, const search_limits& limits, search_space& space)
@@ -51,10 +52,10 @@ class searcher {
       const float scale = unit();
       if (!(scale > 0)) break;
       found_change best{found_change::none, limits_.gain_min};
-      exchange_scan<width, power> exchanges{ops_, limits_, space_, scale};
+      exchange_scan<width, row_width, power> exchanges{ops_, limits_, space_, scale};
       if (exchanges.bounds(rank) <= std::max(limits_.write_price[rank], limits_.gain_min)) continue;
       exchanges.run(rank, best);
-      copy_scan<width, power> copies{ops_, limits_, space_, scale};
+      copy_scan<row_width, power> copies{ops_, limits_, space_, scale};
       if (!prepared) copies.prepare();
       prepared = true;
       copies.run(rank, best);
@@ -127,7 +128,7 @@ class searcher {
   dense_layer& d_;
   const search_limits& limits_;
   search_space& space_;
-  dense_ops<width, power> ops_;
+  dense_ops<row_width, power> ops_;
 };
 
 struct search_job {
@@ -136,15 +137,19 @@ struct search_job {
   search_space* space;
   std::uint32_t power;
 
-  template <std::uint32_t width, std::uint32_t p>
+  template <std::uint32_t width, std::uint32_t row_width, std::uint32_t p>
   BALLAST_INLINE std::uint32_t run_with() const {
-    if (limits != nullptr) return searcher<width, p>(layer, *limits, *space).run();
-    dense_ops<width, p>{layer}.refresh_all();
+    if (limits != nullptr) return searcher<width, row_width, p>(layer, *limits, *space).run();
+    dense_ops<row_width, p>{layer}.refresh_all();
     return 0;
+  }
+  template <std::uint32_t width, std::uint32_t row_width>
+  BALLAST_INLINE std::uint32_t run_rows() const {
+    return power == 16 ? run_with<width, row_width, 16>() : run_with<width, row_width, 8>();
   }
   template <std::uint32_t width>
   BALLAST_INLINE std::uint32_t run() const {
-    return power == 16 ? run_with<width, 16>() : run_with<width, 8>();
+    return layer.snapshots == 1 ? run_rows<width, 1>() : run_rows<width, width>();
   }
 };
 

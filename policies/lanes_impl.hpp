@@ -18,6 +18,10 @@ constexpr std::uint32_t padded(std::uint32_t count) { return (count + lane_count
 template <std::uint32_t width>
 struct vec;  // width floats
 template <>
+struct vec<1> {
+  using type = float;
+};
+template <>
 struct vec<16> {
   using type [[gnu::vector_size(64)]] = float;
   using mask [[gnu::vector_size(64)]] = std::int32_t;
