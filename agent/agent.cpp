@@ -85,6 +85,10 @@ status agent::impl::open_ranks() {
   options.limits.collective_timeout = std::chrono::milliseconds(config.collective_timeout_ms);
   options.limits.pull_bytes_per_s = static_cast<std::uint64_t>(config.transfer_gbps * 1e9);
   options.link_context = context.native();
+  options.guard.prepare = [this](void* socket, const std::string& address, bool bind) {
+    return context.prepare_data(socket, address, bind);
+  };
+  options.guard.announced = [this](const std::string& bound) { return context.announced(bound); };
   for (model_index m = 0; m < models.size(); ++m) {
     auto capacity = m < config.capacity.size() ? config.capacity[m] : model_capacity{};
     if (capacity.slots_per_layer == 0) capacity.slots_per_layer = models[m]->shape().experts;
@@ -151,7 +155,8 @@ hello agent::impl::greeting() const {
 status agent::impl::open_link() {
   link_options options;
   options.address = config.coordinator;
-  options.identity = "agent:" + config.name;
+  // Routes follow identities: nobody else may guess this one and be sent what is meant for this agent.
+  options.identity = fmt::format("agent:{}:{:016x}", config.name, draw_process_number());
   options.name = config.name;
   auto opened = link::open(context, options, [this](const std::string&, envelope message) {
     std::lock_guard lock(mutex);

@@ -34,6 +34,7 @@ struct agent_config {
   std::uint32_t collective_timeout_ms = 10'000;
   double transfer_gbps = 100;                     // GB/s of weights that a rank may pull; 0: as fast as they go
   std::vector<model_spec> models;
+  link_security security;                         // for the process's link_context
 };
 
 // Reads [agent] and [[model]] of a deployment's TOML file. Errors: one line naming key, file line and remedy.

@@ -55,6 +55,9 @@ result<agent_config> read_agent_config(const std::string& path) {
     c.models.push_back(std::move(*spec));
     c.capacity.push_back(each);
   }
+  auto security = read_security(*file);
+  if (!security) return fail(security.error());
+  c.security = std::move(*security);
   (void)file->has("coordinator");  // known here, read by the coordinator
   if (auto strict = a.finish(); !strict) return fail(strict.error());
   if (auto strict = file->finish(); !strict) return fail(strict.error());

@@ -39,6 +39,7 @@ result<std::unique_ptr<front_end>> front_end::open(link_context& context, option
   lo.address = self->options_.address;
   lo.bind = true;
   lo.name = self->options_.name;
+  lo.admits = front_end_admits;
   auto opened = link::open(context, lo, [raw = self.get()](const std::string& peer, envelope m) {
     raw->on_message(peer, std::move(m));
   });

@@ -54,6 +54,7 @@ int main(int argc, char** argv) {
   if (verbose) ballast::log::set_level(ballast::log::level::debug);
 
   ballast::link_context context;
+  if (auto safe = context.secure(config->security); !safe) return complain(safe.error());
   auto agent = ballast::agent::start(context, *config);
   if (!agent) return complain(agent.error());
   std::printf("ballast-agent %s ready: clients at %s, %u rank%s\n", config->name.c_str(), (*agent)->front_end().c_str(),

@@ -51,6 +51,7 @@ struct program {
   convert_options convert;
   report_options report;
   operation_id aborted = 0;
+  std::string key_file;
   bool no_wait = false, verbose = false;
 
   using action = std::function<status()>;
@@ -76,6 +77,10 @@ struct program {
     };
     address("--coordinator", common.coordinator, "control gateway", "BALLAST_COORDINATOR");
     address("--events", common.events, "event publisher", "BALLAST_EVENTS");
+    address("--keys", common.keys, "key file of `ballast keygen`", "BALLAST_KEYS");
+    address("--server-key", common.server_key, "the coordinator's public key, unless its address has it",
+            "BALLAST_SERVER_KEY");
+    made->add_flag("--insecure", common.insecure, "speak in the clear beyond this host, too");
     made->add_option("--timeout", common.timeout_s, "seconds to wait for an answer")->check(CLI::Range(0.05, 3600.0));
     return made;
   }
@@ -116,6 +121,13 @@ struct program {
     r->add_flag("--no-wait", no_wait, "do not wait for the outcome");
     r->add_option("--deadline", rebalance.deadline_s, "seconds to wait for the outcome")
         ->check(CLI::Range(0.05, 86400.0));
+  }
+
+  void add_keygen() {
+    auto* k = verb("keygen", "make a key pair for this process or person",
+                   [this] { return verbs::keygen(common, key_file, out); });
+    add_json(k);
+    k->add_option("FILE", key_file, "new file for it")->required();
   }
 
   void add_serve() {
@@ -210,6 +222,7 @@ int run_program(int argc, const char* const* argv, std::ostream& out, std::ostre
   p.add_questions();
   p.add_commands();
   p.add_serve();
+  p.add_keygen();
   p.add_bench();
   p.add_checkpoint();
   p.add_offline();

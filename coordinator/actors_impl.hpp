@@ -57,12 +57,15 @@ using coordinator_actor = caf::typed_actor<
 
 // What the coordinator actor is connected to. The functions may be called from its handlers only and must not block.
 struct coordinator_ports {
+  explicit coordinator_ports(std::uint32_t waiting_of_a_peer = peer_limits{}.waiting) : of_peers(waiting_of_a_peer) {}
+
   std::function<status(const std::string& peer, const envelope& message)> send;
   std::function<status(const envelope& message)> publish;
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =
       65536;                              // beyond it messages are dropped; every sender repeats what matters
+  waiting_room of_peers;                  // the same for each peer: none may take up all of it
   std::atomic<std::size_t> recording{0};  // intervals on their way to the recorder, bounded by recording_gate
 };
 

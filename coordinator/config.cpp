@@ -88,8 +88,11 @@ result<coordinator_config> read_coordinator_config(const std::string& path) {
   const auto file = settings::from_file(path);
   if (!file) return fail(file.error());
   const auto table = file->table("coordinator");
-  const auto config = read(table);
+  auto config = read(table);
   if (auto ok = table.finish(); !ok) return fail(ok.error());
+  auto security = read_security(*file);
+  if (!security) return fail(security.error());
+  config.security = std::move(*security);
   if (auto ok = check_config(config); !ok) return fail(ok.error().code, path + " [coordinator]: " + ok.error().text);
   return config;
 }

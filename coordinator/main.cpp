@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
 
   const sigset_t signals = stop_signals();
   ballast::link_context context;
+  if (auto safe = context.secure(config.security); !safe) return complain(safe.error());
   auto service = ballast::coordinator_service::start(context, config);
   if (!service) return complain(service.error());
   std::printf("ready: control %s events %s\n", (*service)->address().c_str(), (*service)->events_address().c_str());

@@ -47,13 +47,17 @@ status coordinator_service::impl::open_links(link_context& context, const coordi
   link_options in = out;
   in.kind = link_kind::router;
   in.address = config.bind;
+  in.admits = coordinator_admits;
   auto bound =
       link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
         if (!ready->load(std::memory_order_acquire)) return;
-        if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
-          taken->waiting.fetch_sub(1, std::memory_order_relaxed);
+        if (taken->waiting.load(std::memory_order_relaxed) >= coordinator_ports::max_waiting) return;
+        if (const auto place = taken->of_peers.enter(peer); place != waiting_room::place::taken) {
+          if (place == waiting_room::place::full_now)
+            log::warn("coordinator: one peer sends faster than can be looked at; what it sends is dropped meanwhile");
           return;
         }
+        taken->waiting.fetch_add(1, std::memory_order_relaxed);  // by this thread alone
         caf::anon_send(to,
                        std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
       });
@@ -112,6 +116,7 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
   auto from = begin_from(std::move(kept), config);
   if (!from) return fail(from.error());
   auto made = std::make_unique<impl>();
+  made->ports = std::make_shared<coordinator_ports>(context.security().limits.waiting);
   made->system.emplace(made->settings);
   // The links exist before anything is sent: the actor only answers messages and ticks, and gets none before `open`.
   auto* raw = made.get();

@@ -43,6 +43,7 @@ struct coordinator_config {
   std::uint32_t record_stats_files = 4;          // kept, with the one being written
   std::string store;                             // memory, or sqlite://FILE; empty: memory
   std::string read_stats;                        // recorded loads that the first placement is planned from; empty: none
+  link_security security;                        // for the process's link_context
 };
 
 // Reads [coordinator] of a deployment's TOML file. Errors: one line naming key, file line and remedy.

@@ -70,6 +70,13 @@ class device {
 // How ranks on devices pass each other rows and answers: through each other's memory, or by NCCL where that cannot be.
 enum class exchange_kind : std::uint8_t { automatic, peer, nccl };
 
+// What a socket of the data plane (a zmq::socket_t) goes through before it is bound or connected, so that nothing leaves the
+// host in the clear. Empty: sockets stay plain. Any thread.
+struct socket_guard {
+  std::function<result<std::string>(void* socket, const std::string& address, bool bind)> prepare;  // the address to use
+  std::function<std::string(const std::string& bound)> announced;  // an address as others are told of it
+};
+
 struct device_options {
   std::uint32_t local_rank = 0;
   std::uint32_t first_gpu = 0;   // rank r of a process stands on GPU (first_gpu + r) modulo their number
@@ -81,6 +88,7 @@ struct device_options {
   std::vector<moe_shape> models;
   device_limits limits;
   void* link_context = nullptr;  // native() of the process's link_context
+  socket_guard guard;
 };
 
 class backend {

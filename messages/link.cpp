@@ -12,9 +12,11 @@
 #include <optional>
 #include <thread>
 
+#include "messages/curve_impl.hpp"
 #include "messages/link_queue_impl.hpp"
 #include "messages/link_socket_impl.hpp"
 #include "messages/log.hpp"
+#include "messages/zap_impl.hpp"
 
 namespace ballast {
 namespace {
@@ -57,22 +59,46 @@ class bell {
 
 struct link_context::impl {
   zmq::context_t context{1, 4096};
+  link_security security;
+  std::unique_ptr<zap_handler> keeper;
 };
 
 link_context::link_context() : impl_(std::make_unique<impl>()) {}
 link_context::~link_context() = default;
 void* link_context::native() const noexcept { return &impl_->context; }
 
+status link_context::secure(link_security security) {
+  impl& self = *impl_;
+  if (self.keeper) return fail(errc::conflict, "this process has its keys already; secure its context once");
+  self.security = std::move(security);
+  if (!self.security.keys) return {};
+  auto started = zap_handler::start(self.context, self.security.allowed);
+  if (!started) return fail(started.error());
+  self.keeper = std::move(*started);
+  return {};
+}
+
+const link_security& link_context::security() const noexcept { return impl_->security; }
+
+std::uint64_t link_context::turned_away() const noexcept { return impl_->keeper ? impl_->keeper->turned_away() : 0; }
+
+result<std::string> link_context::prepare_data(void* socket, const std::string& address, bool bind) const {
+  return curve::prepare(*static_cast<zmq::socket_t*>(socket), impl_->security, address, bind, curve::data_domain);
+}
+
+std::string link_context::announced(const std::string& bound) const { return curve::announced(impl_->security, bound); }
+
 struct link::impl {
   link_options options;
   handler on_message;
-  zmq::context_t& context;
+  const link_context& context;
   std::string address;
   link_queue queue;
   bell wake;
   std::atomic<bool> stopping{false};
   std::atomic<clock::rep> stop_by{0};  // written before stopping
-  std::atomic<std::uint64_t> sent{0}, received{0}, malformed{0}, unroutable{0}, refused_full{0};
+  std::atomic<std::uint64_t> sent{0}, received{0}, malformed{0}, unroutable{0}, refused_full{0}, forbidden{0},
+      too_many{0};
   std::thread thread;
   std::thread::id thread_id;  // kept apart: `thread` changes when it is joined
   std::mutex joining;
@@ -81,9 +107,14 @@ struct link::impl {
   clock::time_point last_complaint{};
   std::uint64_t complaints = 0;
   milliseconds retry = shortest_retry;
+  rate_limiter pace;
 
-  impl(zmq::context_t& c, link_options o, handler h)
-      : options(std::move(o)), on_message(std::move(h)), context(c), queue(options.queue_limit, options.queue_bytes) {}
+  impl(const link_context& c, link_options o, handler h)
+      : options(std::move(o)),
+        on_message(std::move(h)),
+        context(c),
+        queue(options.queue_limit, std::min<std::size_t>(options.queue_bytes, c.security().limits.queue_bytes)),
+        pace(c.security().limits.messages_per_s) {}
 
   bool is_router() const { return options.kind == link_kind::router; }
   bool receives() const { return options.kind != link_kind::publisher; }
@@ -94,7 +125,9 @@ struct link::impl {
   void wait(link_socket& socket, milliseconds longest);
   bool receive_some(link_socket& socket);
   void take_in(link_socket::incoming arrived);
-  void complain(const std::string& peer, const error& why);
+  void refuse(const std::string& peer, std::uint64_t id, const error& why);
+  bool too_fast(const link_socket::incoming& arrived);
+  bool complain(const std::string& peer, const error& why);
   bool send_some(link_socket& socket);
   bool send_one(link_socket& socket, outgoing& message);
 };
@@ -118,7 +151,7 @@ void link::impl::begin(std::promise<status>& opened) {
   std::optional<link_socket> socket;
   status prepared;
   try {
-    socket.emplace(context, options);
+    socket.emplace(*static_cast<zmq::context_t*>(context.native()), context.security(), options);
     prepared = socket->open(address);
   } catch (const std::exception& e) {
     prepared = fail(errc::unavailable, fmt::format("no socket for {}: {}", options.address, e.what()));
@@ -167,11 +200,36 @@ bool link::impl::receive_some(link_socket& socket) {
   return true;
 }
 
+// A router's peer beyond its rate is told once a second: answering each message would double what it costs.
+bool link::impl::too_fast(const link_socket::incoming& arrived) {
+  if (!options.admits || pace.admits(arrived.user.empty() ? arrived.peer : arrived.user, clock::now())) return false;
+  too_many.fetch_add(1, std::memory_order_relaxed);
+  const error why{errc::unavailable,
+                  fmt::format("more than {} messages a second; send fewer, or raise peer_messages_per_s",
+                              context.security().limits.messages_per_s)};
+  if (complain(arrived.peer, why)) refuse(arrived.peer, 0, why);
+  return true;
+}
+
+void link::impl::refuse(const std::string& peer, std::uint64_t id, const error& why) {
+  if (peer.empty()) return;
+  if (queue.push({peer, encode({id, options.name, refused{why}})}) == link_queue::pushed::refused)
+    refused_full.fetch_add(1, std::memory_order_relaxed);
+}
+
 void link::impl::take_in(link_socket::incoming arrived) {
+  if (too_fast(arrived)) return;
   const byte_view frame(static_cast<const std::byte*>(arrived.body.data()), arrived.body.size());
   result<envelope> message = arrived.several
                                  ? fail(errc::malformed, "frame: one of several; send each message as a single frame")
                                  : decode(frame, options.limits);
+  if (message && options.admits) {
+    if (const auto ok = options.admits(arrived.user, message->body); !ok) {
+      forbidden.fetch_add(1, std::memory_order_relaxed);
+      (void)complain(arrived.peer, ok.error());
+      return refuse(arrived.peer, message->id, ok.error());
+    }
+  }
   if (message) {
     received.fetch_add(1, std::memory_order_relaxed);
     try {
@@ -182,21 +240,20 @@ void link::impl::take_in(link_socket::incoming arrived) {
     return;
   }
   malformed.fetch_add(1, std::memory_order_relaxed);
-  complain(arrived.peer, message.error());
-  if (arrived.peer.empty()) return;
-  const envelope answer{id_of(frame, options.limits), options.name, refused{message.error()}};
-  if (queue.push({arrived.peer, encode(answer)}) == link_queue::pushed::refused)
-    refused_full.fetch_add(1, std::memory_order_relaxed);
+  (void)complain(arrived.peer, message.error());
+  if (!arrived.peer.empty()) refuse(arrived.peer, id_of(frame, options.limits), message.error());
 }
 
-void link::impl::complain(const std::string& peer, const error& why) {
+// True if it was logged.
+bool link::impl::complain(const std::string& peer, const error& why) {
   ++complaints;
   const auto now = clock::now();
-  if (last_complaint != clock::time_point{} && now - last_complaint < std::chrono::seconds(1)) return;
+  if (last_complaint != clock::time_point{} && now - last_complaint < std::chrono::seconds(1)) return false;
   log::warn("link {}: refused a message from {} ({} since the last report): {}", options.name,
             peer.empty() ? options.address : printable(peer), complaints, why.text);
   last_complaint = now;
   complaints = 0;
+  return true;
 }
 
 // True if there may be more to send now.
@@ -241,8 +298,7 @@ result<std::unique_ptr<link>> link::open(link_context& context, link_options opt
     return fail(errc::invalid_argument,
                 fmt::format("identity of {} bytes; at most 255 are allowed", options.identity.size()));
   if (options.queue_limit == 0) return fail(errc::invalid_argument, "a link's queue_limit must be at least 1");
-  auto& native = *static_cast<zmq::context_t*>(context.native());
-  auto made = std::make_unique<impl>(native, std::move(options), std::move(on_message));
+  auto made = std::make_unique<impl>(context, std::move(options), std::move(on_message));
   if (!made->wake.good()) return fail(errc::io, "no eventfd for a link; raise the limit of open files");
   if (status s = made->start(); !s) return fail(s.error());
   return std::unique_ptr<link>(new link(std::move(made)));
@@ -280,8 +336,8 @@ const std::string& link::address() const noexcept { return impl_->address; }
 
 link_counters link::counters() const {
   const impl& self = *impl_;
-  return {self.sent.load(), self.received.load(), self.malformed.load(), self.unroutable.load(),
-          self.refused_full.load()};
+  return {self.sent.load(),         self.received.load(),  self.malformed.load(), self.unroutable.load(),
+          self.refused_full.load(), self.forbidden.load(), self.too_many.load()};
 }
 
 void link::stop(milliseconds linger) {

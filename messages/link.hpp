@@ -9,6 +9,7 @@
 #include <string>
 
 #include "messages/codec.hpp"
+#include "messages/security.hpp"
 
 namespace ballast {
 
@@ -20,6 +21,18 @@ class link_context {
   link_context(const link_context&) = delete;
   link_context& operator=(const link_context&) = delete;
   void* native() const noexcept;  // zmq::context_t*, for the data plane in gpu/host
+
+  // What links and the data plane do from then on; call it before the first of them is made. Until then sockets are
+  // plain, and only on loopback. Errors: conflict (secured already), io.
+  status secure(link_security security);
+  const link_security& security() const noexcept;
+  std::uint64_t turned_away() const noexcept;  // connections whose key is not on the list
+
+  // For sockets of the data plane (zmq::socket_t*): keys and a limit on handshakes, before they are bound or connected.
+  // Answers the address to bind or connect to. Errors: invalid_argument, with the remedy.
+  result<std::string> prepare_data(void* socket, const std::string& address, bool bind) const;
+  // A bound address as others are to be told of it: with the key that they will meet there, if there is one.
+  std::string announced(const std::string& bound) const;
 
  private:
   struct impl;
@@ -39,10 +52,16 @@ struct link_options {
   std::size_t queue_limit = 4096;
   std::size_t queue_bytes = std::size_t{128} << 20;
   decode_limits limits{};
+  // Of a router that serves others: who may send what, judged by what a connection was authenticated as, at most
+  // peer_limits::messages_per_s. A refused message is counted, logged like one that does not decode, and answered with
+  // `refused` (those that are too many: once a second). Null: everybody everything.
+  admission admits = nullptr;
 };
 
 struct link_counters {
   std::uint64_t sent = 0, received = 0, malformed = 0, unroutable = 0, refused_full = 0;
+  std::uint64_t forbidden = 0;  // from peers whose role may not send it
+  std::uint64_t too_many = 0;   // from peers that sent more a second than they may
 };
 
 class link {
@@ -61,7 +80,8 @@ class link {
   // A router's message to a peer that has gone is counted as unroutable.
   status send(const std::string& peer, const envelope& message);
 
-  const std::string& address() const noexcept;  // the bound address with its real port
+  // The bound address with its real port, and with the key that is expected there, if there is one.
+  const std::string& address() const noexcept;
   link_counters counters() const;
 
   // Sends what is queued, for `linger` at most, then closes the socket and joins the thread. Idempotent. Called from

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cerrno>
 
+#include "messages/curve_impl.hpp"
 #include "messages/link_socket_impl.hpp"
 
 namespace ballast {
@@ -53,8 +54,8 @@ bool send_part(zmq::socket_t& to, zmq::message_t& part, int flags) {
 
 }  // namespace
 
-link_socket::link_socket(zmq::context_t& context, const link_options& options)
-    : options_(options), context_(context), socket_(context, socket_type(options.kind)) {}
+link_socket::link_socket(zmq::context_t& context, const link_security& security, const link_options& options)
+    : security_(security), options_(options), context_(context), socket_(context, socket_type(options.kind)) {}
 
 status link_socket::open(std::string& address) {
   try {
@@ -75,11 +76,15 @@ status link_socket::open(std::string& address) {
       socket_.set(zmq::sockopt::router_mandatory, true);
       socket_.set(zmq::sockopt::router_handover, true);
     }
+    socket_.set(zmq::sockopt::handshake_ivl, static_cast<int>(security_.limits.handshake_ms));
+    const auto at = curve::prepare(socket_, security_, options_.address, options_.bind, curve::messages_domain);
+    if (!at) return fail(at.error());
     if (options_.bind)
-      socket_.bind(options_.address);
+      socket_.bind(*at);
     else
-      socket_.connect(options_.address);
+      socket_.connect(*at);
     address = socket_.get(zmq::sockopt::last_endpoint);
+    if (options_.bind) address = curve::announced(security_, address);
     return {};
   } catch (const zmq::error_t&) {
     const bool senseless = zmq_errno() == EINVAL || zmq_errno() == EPROTONOSUPPORT;
@@ -96,6 +101,8 @@ std::optional<link_socket::incoming> link_socket::receive() {
     got.peer = got.body.to_string();
     if (!got.body.more() || !receive_part(socket_, got.body)) got.body.rebuild();
   }
+  if (is_router() && security_.keys)
+    if (const char* user = zmq_msg_gets(got.body.handle(), "User-Id")) got.user = user;
   got.several = got.body.more();
   zmq::message_t rest;
   for (bool more = got.several; more;) more = receive_part(socket_, rest) && rest.more();  // parts arrive together

@@ -16,12 +16,14 @@ class link_socket {
  public:
   struct incoming {
     std::string peer;      // router only
+    std::string user;      // router with keys only: what the peer was authenticated as
     zmq::message_t body;   // the first part after the routing id
     bool several = false;  // more parts followed; they are gone
   };
   enum class sent { done, held_up, unroutable, failed };
 
-  link_socket(zmq::context_t& context, const link_options& options);  // throws zmq::error_t
+  link_socket(zmq::context_t& context, const link_security& security,
+              const link_options& options);  // throws zmq::error_t
   // Binds or connects; afterwards `address` has the real port.
   status open(std::string& address);
 
@@ -39,6 +41,7 @@ class link_socket {
  private:
   bool is_router() const { return options_.kind == link_kind::router; }
 
+  const link_security& security_;
   const link_options& options_;
   zmq::context_t& context_;
   zmq::socket_t socket_;

@@ -117,6 +117,7 @@ void print(const bench_report& r, bool as_json, std::ostream& out) {
 status bench(const common_options& common, const bench_options& options, std::ostream& out) {
   stop_signal stop;
   link_context context;
+  if (auto safe = secure(context, common); !safe) return safe;
   const auto model = model_to_ask(context, common, options);
   if (!model) return fail(model.error());
   result<load_generator::source> source = random_source(options, *model);

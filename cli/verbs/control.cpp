@@ -26,6 +26,7 @@ struct session {
   static result<std::unique_ptr<session>> open(const common_options& common,
                                                control_client::event_handler on_event = {}) {
     auto made = std::make_unique<session>();
+    if (auto safe = secure(made->context, common); !safe) return fail(safe.error());
     control_options options;
     options.coordinator = common.coordinator;
     options.events = common.events;

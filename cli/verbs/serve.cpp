@@ -66,6 +66,7 @@ status serve(const common_options& common, const serve_options& options, std::os
   if (!read_in) return fail(read_in.error());
   if (auto fits = check_sizes(*read_in); !fits) return fits;
   link_context context;
+  if (auto safe = context.secure(read_in->coordinator.security); !safe) return safe;
   auto service = coordinator_service::start(context, read_in->coordinator);
   if (!service) return fail(service.error());
   read_in->agent.coordinator = (*service)->address();

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "messages/link.hpp"
 #include "messages/messages.hpp"
 #include "messages/result.hpp"
 
@@ -18,7 +19,11 @@ struct common_options {
   std::string events = "tcp://127.0.0.1:7071";
   bool json = false;
   double timeout_s = 5;  // for an answer
+  std::string keys;        // key pair's file; empty: plain, on loopback
+  std::string server_key;  // public key of the coordinator, where its addresses do not say it
+  bool insecure = false;   // plain to any address
 };
+
 
 struct scale_options {
   std::uint32_t ranks = 0;
@@ -58,6 +63,10 @@ struct bench_options {
 
 namespace verbs {
 
+// The keys that a verb's connections use. Errors: those of the key file.
+status secure(link_context& context, const common_options& common);
+
+status keygen(const common_options& common, const std::string& file, std::ostream& out);
 status show_status(const common_options& common, std::ostream& out);
 status scale(const common_options& common, const scale_options& options, std::ostream& out);
 status rebalance(const common_options& common, const rebalance_options& options, std::ostream& out);

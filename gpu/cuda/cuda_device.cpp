@@ -44,6 +44,7 @@ class cuda_device final : public device {
   const int ordinal_;
   std::uint32_t max_batch_tokens_ = 0;
   std::unique_ptr<zmq::context_t> own_context_;  // only when the process lends none
+  std::optional<host::wire_context> wires_;
   cuda_model_stores stores_;
   std::vector<model_state> models_;
   std::unique_ptr<exchange_memory> exchange_;
@@ -157,7 +158,8 @@ status cuda_device::open_links(const device_options& o) {
   } catch (const std::exception& e) {
     return fail(errc::io, fmt::format("cannot make a ZeroMQ context: {}", e.what()));
   }
-  auto& context = own_context_ ? *own_context_ : *static_cast<zmq::context_t*>(o.link_context);
+  auto& lent = own_context_ ? *own_context_ : *static_cast<zmq::context_t*>(o.link_context);
+  const auto& context = wires_.emplace(host::wire_context{lent, o.guard});
   host::comm_limits limits{{}, o.limits.collective_timeout};
   for (const auto& m : o.models) limits.layers.push_back(m.layers);
   const host::address_pattern pattern{o.bind, o.advertise};

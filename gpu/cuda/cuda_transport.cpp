@@ -5,7 +5,7 @@
 
 namespace ballast::gpu::cuda {
 
-cuda_transport::cuda_transport(zmq::context_t& context, cuda_model_stores& stores,
+cuda_transport::cuda_transport(const host::wire_context& context, cuda_model_stores& stores,
                                const cuda_transport_options& options)
     : context_(context),
       stores_(stores),
@@ -19,7 +19,7 @@ cuda_transport::~cuda_transport() {
   links_.clear();
 }
 
-result<std::unique_ptr<cuda_transport>> cuda_transport::open(zmq::context_t& context,
+result<std::unique_ptr<cuda_transport>> cuda_transport::open(const host::wire_context& context,
                                                              const host::address_pattern& pattern,
                                                              cuda_model_stores& stores,
                                                              const cuda_transport_options& options) {

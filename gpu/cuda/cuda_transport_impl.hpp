@@ -28,7 +28,7 @@ struct cuda_transport_options {
 // published once the GPU has summed it.
 class cuda_transport final : public weight_transport {
  public:
-  static result<std::unique_ptr<cuda_transport>> open(zmq::context_t& context, const host::address_pattern& pattern,
+  static result<std::unique_ptr<cuda_transport>> open(const host::wire_context& context, const host::address_pattern& pattern,
                                                       cuda_model_stores& stores, const cuda_transport_options& options);
   ~cuda_transport() override;
   const std::string& address() const noexcept override { return server_->address(); }
@@ -46,7 +46,7 @@ class cuda_transport final : public weight_transport {
 
  private:
   using outcomes = std::span<std::optional<result<std::uint64_t>>>;
-  cuda_transport(zmq::context_t& context, cuda_model_stores& stores, const cuda_transport_options& options);
+  cuda_transport(const host::wire_context& context, cuda_model_stores& stores, const cuda_transport_options& options);
   // As pull_many of items of one model. An error has ended it: the answer for the items not set.
   status pull_of_model(const std::string& source, std::span<const pull_item> items, outcomes out,
                        std::chrono::milliseconds deadline);
@@ -58,7 +58,7 @@ class cuda_transport final : public weight_transport {
   result<source_link*> link_to(const std::string& source);
   void forget_if_gone(const std::string& source, errc code);
 
-  zmq::context_t& context_;
+  const host::wire_context& context_;
   cuda_model_stores& stores_;
   const cuda_transport_options options_;
   host::cancellation stop_;

@@ -7,7 +7,7 @@
 
 namespace ballast::gpu::cuda {
 
-result<std::unique_ptr<source_link>> source_link::open(zmq::context_t& context, const std::string& address, int ordinal,
+result<std::unique_ptr<source_link>> source_link::open(const host::wire_context& context, const std::string& address, int ordinal,
                                                        bool allow_mappings, host::cancellation& stop) {
   auto socket = host::open_connected(context, zmq::socket_type::dealer, address, {.queue = 64, .frame = 1 << 16});
   if (!socket) return fail(socket.error());

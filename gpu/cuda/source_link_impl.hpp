@@ -28,7 +28,7 @@ class source_link {
     std::vector<located_frame> pages;
   };
 
-  static result<std::unique_ptr<source_link>> open(zmq::context_t& context, const std::string& address, int ordinal,
+  static result<std::unique_ptr<source_link>> open(const host::wire_context& context, const std::string& address, int ordinal,
                                                    bool allow_mappings, host::cancellation& stop);
   ~source_link();
   const std::string& address() const noexcept { return address_; }

@@ -11,7 +11,7 @@ namespace ballast::gpu::host {
 
 class host_builder final : public communicator_builder {
  public:
-  host_builder(zmq::context_t& context, address_pattern pattern, comm_limits limits)
+  host_builder(const wire_context& context, address_pattern pattern, comm_limits limits)
       : context_(context), pattern_(std::move(pattern)), limits_(std::move(limits)) {}
 
   result<std::string> open(epoch_t epoch) override;
@@ -28,7 +28,7 @@ class host_builder final : public communicator_builder {
                                              clock::time_point until);
   void forget(epoch_t epoch) noexcept;
 
-  zmq::context_t& context_;
+  const wire_context& context_;
   const address_pattern pattern_;
   const comm_limits limits_;
   std::mutex mutex_;

@@ -30,6 +30,7 @@ class host_device final : public device {
   host_device() = default;
 
   std::unique_ptr<zmq::context_t> own_context_;  // only when the process lends none
+  std::optional<wire_context> wires_;
   model_states models_;
   std::uint32_t max_batch_tokens_ = 0;
   std::unique_ptr<host_builder> builder_;
@@ -70,7 +71,8 @@ result<std::unique_ptr<device>> host_device::make(const device_options& o) {
   } catch (const zmq::error_t& e) {
     return fail(errc::io, fmt::format("no ZeroMQ context: {}", e.what()));
   }
-  auto& context = o.link_context != nullptr ? *static_cast<zmq::context_t*>(o.link_context) : *made->own_context_;
+  auto& lent = o.link_context != nullptr ? *static_cast<zmq::context_t*>(o.link_context) : *made->own_context_;
+  const auto& context = made->wires_.emplace(wire_context{lent, o.guard});
   const address_pattern pattern{o.bind, o.advertise};
   made->builder_ = std::make_unique<host_builder>(context, pattern, std::move(limits));
   auto transport = host_transport::open(context, pattern, made->models_, o.limits.pull_bytes_per_s);

@@ -4,7 +4,7 @@
 
 namespace ballast::gpu::host {
 
-result<std::unique_ptr<host_transport>> host_transport::open(zmq::context_t& context, const address_pattern& pattern,
+result<std::unique_ptr<host_transport>> host_transport::open(const wire_context& context, const address_pattern& pattern,
                                                              model_states& models, std::uint64_t bytes_per_s) {
   std::unique_ptr<host_transport> made(new host_transport(context, models, bytes_per_s));
   auto server = request_server::start(context, pattern, made->answerer_);

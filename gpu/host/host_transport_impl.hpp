@@ -12,7 +12,7 @@ namespace ballast::gpu::host {
 
 class host_transport final : public weight_transport {
  public:
-  static result<std::unique_ptr<host_transport>> open(zmq::context_t& context, const address_pattern& pattern,
+  static result<std::unique_ptr<host_transport>> open(const wire_context& context, const address_pattern& pattern,
                                                       model_states& models, std::uint64_t bytes_per_s);
   const std::string& address() const noexcept override { return server_->address(); }
   result<std::uint64_t> pull(const std::string& source, model_index model, page_key key, page_index page,
@@ -24,7 +24,7 @@ class host_transport final : public weight_transport {
   void cancel() noexcept override { stop_.cancel(); }
 
  private:
-  host_transport(zmq::context_t& context, model_states& models, std::uint64_t bytes_per_s)
+  host_transport(const wire_context& context, model_states& models, std::uint64_t bytes_per_s)
       : models_(models), speed_(bytes_per_s), puller_(context, stop_, speed_), answerer_(served(models)) {}
   result<std::uint64_t> pull_one(const std::string& source, const pull_item& item, std::chrono::milliseconds deadline);
 

@@ -14,7 +14,7 @@ class piece_puller {
  public:
   using sink = std::function<status(std::size_t offset, std::span<const std::byte>)>;
 
-  piece_puller(zmq::context_t& context, cancellation& stop, pace& speed)
+  piece_puller(const wire_context& context, cancellation& stop, pace& speed)
       : context_(context), stop_(stop), speed_(speed) {}
   // Brings `wanted` bytes piece by piece into `put`; their checksum, as the source keeps it. Errors: not_found,
   // corrupt, timed_out, unavailable, aborted, those of `put`.
@@ -33,7 +33,7 @@ class piece_puller {
   status next_reply(session& s, zmq::message_t& reply);
   bool ask(session& s, std::uint64_t offset, std::uint32_t length);
 
-  zmq::context_t& context_;
+  const wire_context& context_;
   cancellation& stop_;
   pace& speed_;
   std::uint64_t next_id_ = 1;

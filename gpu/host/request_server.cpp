@@ -6,7 +6,7 @@
 
 namespace ballast::gpu::host {
 
-result<std::unique_ptr<request_server>> request_server::start(zmq::context_t& context, const address_pattern& pattern,
+result<std::unique_ptr<request_server>> request_server::start(const wire_context& context, const address_pattern& pattern,
                                                               answerer& says) {
   auto socket = open_bound(context, zmq::socket_type::router, pattern, "w", {.queue = 64, .frame = 4096});
   if (!socket) return fail(socket.error());

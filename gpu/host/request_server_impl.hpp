@@ -26,7 +26,7 @@ class answerer {
 // Threads: start, address and destruction by the owner; counters by any. `says` must outlive it.
 class request_server {
  public:
-  static result<std::unique_ptr<request_server>> start(zmq::context_t& context, const address_pattern& pattern,
+  static result<std::unique_ptr<request_server>> start(const wire_context& context, const address_pattern& pattern,
                                                        answerer& says);
   ~request_server();  // when the answerer has wound up
   const std::string& address() const noexcept { return address_; }

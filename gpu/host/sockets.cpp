@@ -76,16 +76,19 @@ bound_socket& bound_socket::operator=(bound_socket&& other) noexcept {
   return *this;
 }
 
-result<bound_socket> open_bound(zmq::context_t& context, zmq::socket_type type, const address_pattern& pattern,
+result<bound_socket> open_bound(const wire_context& context, zmq::socket_type type, const address_pattern& pattern,
                                 const std::string& purpose, const socket_limits& limits) {
   const auto address = unique_address(pattern.bind, purpose);
   if (!address) return fail(address.error());
   try {
     bound_socket made;
-    made.socket = zmq::socket_t(context, type);
+    made.socket = zmq::socket_t(context.zmq, type);
     configure(made.socket, limits);
+    if (context.guard.prepare)
+      if (const auto fit = context.guard.prepare(&made.socket, *address, true); !fit) return fail(fit.error());
     made.socket.bind(*address);
     made.address = advertised(made.socket.get(zmq::sockopt::last_endpoint), pattern.advertise);
+    if (context.guard.announced) made.address = context.guard.announced(made.address);
     if (address->starts_with("ipc://")) made.file = address->substr(6);
     return made;
   } catch (const zmq::error_t& e) {
@@ -93,12 +96,15 @@ result<bound_socket> open_bound(zmq::context_t& context, zmq::socket_type type, 
   }
 }
 
-result<zmq::socket_t> open_connected(zmq::context_t& context, zmq::socket_type type, const std::string& address,
+result<zmq::socket_t> open_connected(const wire_context& context, zmq::socket_type type, const std::string& address,
                                      const socket_limits& limits) {
   try {
-    zmq::socket_t made(context, type);
+    zmq::socket_t made(context.zmq, type);
     configure(made, limits);
-    made.connect(address);
+    const auto fit =
+        context.guard.prepare ? context.guard.prepare(&made, address, false) : result<std::string>(address);
+    if (!fit) return fail(fit.error());
+    made.connect(*fit);
     return made;
   } catch (const zmq::error_t& e) {
     return fail(errc::unavailable, fmt::format("cannot connect to data address `{}`: {}", address, e.what()));

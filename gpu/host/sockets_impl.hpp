@@ -7,6 +7,7 @@
 #include <string>
 #include <zmq.hpp>
 
+#include "gpu/device.hpp"
 #include "gpu/host/bell.hpp"
 #include "messages/result.hpp"
 
@@ -18,6 +19,12 @@ using clock = std::chrono::steady_clock;
 struct address_pattern {
   std::string bind;
   std::string advertise;
+};
+
+// Where a rank's sockets come from: the process's context or one of its own, and what guards them.
+struct wire_context {
+  zmq::context_t& zmq;
+  socket_guard guard;
 };
 
 // A bound socket; its file, if it is an ipc one, goes with it. Threads: one at a time, handed over with a full fence.
@@ -37,11 +44,11 @@ struct socket_limits {
   std::int64_t frame = 1 << 28;  // bytes of one received message; more closes the connection
 };
 
-// Errors: invalid_argument (pattern), io (the address cannot be bound).
-result<bound_socket> open_bound(zmq::context_t& context, zmq::socket_type type, const address_pattern& pattern,
+// Errors: invalid_argument (pattern, or the guard's refusal), io (the address cannot be bound).
+result<bound_socket> open_bound(const wire_context& context, zmq::socket_type type, const address_pattern& pattern,
                                 const std::string& purpose, const socket_limits& limits);
-// Errors: unavailable (address that cannot be used).
-result<zmq::socket_t> open_connected(zmq::context_t& context, zmq::socket_type type, const std::string& address,
+// Errors: unavailable (address that cannot be used), invalid_argument (the guard's refusal).
+result<zmq::socket_t> open_connected(const wire_context& context, zmq::socket_type type, const std::string& address,
                                      const socket_limits& limits);
 
 enum class sent { yes, full, failed };

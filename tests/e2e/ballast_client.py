@@ -8,6 +8,7 @@ import random
 import struct
 import sys
 import time
+import tomllib
 import uuid
 
 import msgpack
@@ -25,13 +26,22 @@ def show(what):
 class Channel:
     """A DEALER to a coordinator or a front end, or a SUB to a coordinator's events."""
 
+    keys = None  # of this process: the table of its key file
+
     def __init__(self, address, kind=zmq.DEALER):
         self.address, self.last_id = address, 0
         self.socket = zmq.Context.instance().socket(kind)
         self.socket.linger = 0
         if kind == zmq.SUB:
             self.socket.subscribe(b"")
-        self.socket.connect(address)
+        endpoint, _, server = address.partition("?key=")
+        if server:
+            if not Channel.keys:
+                fail("%s expects a key; give --keys" % endpoint)
+            self.socket.curve_serverkey = bytes.fromhex(server)
+            self.socket.curve_publickey = bytes.fromhex(Channel.keys["public"])
+            self.socket.curve_secretkey = bytes.fromhex(Channel.keys["secret"])
+        self.socket.connect(endpoint)
 
     def send(self, kind, body):
         self.last_id += 1
@@ -134,6 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--coordinator", default="tcp://127.0.0.1:7070")
     parser.add_argument("--events", default="tcp://127.0.0.1:7071")
+    parser.add_argument("--keys", help="key file of `ballast keygen`, where the addresses expect one")
     parser.add_argument("--patience", type=float, default=60, help="seconds without progress before giving up")
     verbs = parser.add_subparsers(required=True)
     verbs.add_parser("status").set_defaults(run=lambda _, control: show(control.ask("get_status", {})))
@@ -144,6 +155,9 @@ def main():
         for option, default in options.items():
             verb.add_argument(option, type=str if option == "--model" else int, default=default, required=default is None)
     args = parser.parse_args()
+    if args.keys:
+        with open(args.keys, "rb") as file:
+            Channel.keys = tomllib.load(file)
     args.run(args, Channel(args.coordinator))
 
 

@@ -11,6 +11,9 @@ import threading
 import unittest
 import zlib
 
+import msgpack
+import zmq
+
 PROGRAMS = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else "."
 CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ballast_client.py")
 
@@ -183,6 +186,98 @@ class Programs(unittest.TestCase):
         self.assertEqual(result["requests_failed"], 0)
         after = self.client("request", "--model", "m", "--steps", 4)
         self.assertEqual([o["sha256"] for o in before[:-1]], [o["sha256"] for o in after[:-1]])
+
+    def make_keys(self, **roles):
+        """A key file for each name; those with a role are on the list of peers."""
+        rows = []
+        for name, role in roles.items():
+            public = json.loads(run(PROGRAMS + "/ballast", "keygen", "--json", self.path(name)).stdout)["public"]
+            if role:
+                rows.append(f'[[peer]]\nname = "{name}"\nrole = "{role}"\nkey = "{public}"\n')
+        with open(self.path("peers"), "w", encoding="utf-8") as out:
+            out.writelines(rows)
+
+    def path(self, name):
+        return os.path.join(self.folder.name, name)
+
+    def secured(self, name, more=""):
+        return f'{more}\n[security]\nkeys = "{self.path(name)}"\npeers = "{self.path("peers")}"\n'
+
+    def start_secured(self):
+        self.make_keys(coordinator=None, a0="agent", a1="agent", alice="operator", carol="client", olaf="observer", eve=None)
+        coordinator = self.start(PROGRAMS + "/ballast-coordinator", "--config",
+                                 self.config(more='store = "memory"', data=self.secured("coordinator")))
+        ports = [word for word in coordinator.ready.split() if word.startswith("tcp://")]
+        self.at = ["--coordinator", ports[0], "--events", ports[1]]
+        for name in ("a0", "a1"):
+            path = self.config(name + ".toml", ranks=1, coordinator=ports[0],
+                               data=self.secured(name, 'data = "tcp://127.0.0.1:*"'))
+            self.start(PROGRAMS + "/ballast-agent", "--config", path, "--name", name)
+        return coordinator
+
+    def logs(self):
+        return "".join(line for service in self.services for line in service.log)
+
+    def test_with_keys_everybody_does_what_the_list_says_and_nobody_else_anything(self):
+        coordinator = self.start_secured()
+        keys = {name: ["--keys", self.path(name)] for name in ("alice", "carol", "olaf", "eve")}
+        answered = self.client(*keys["carol"], "request", "--model", "m", "--steps", 5)
+        self.assertTrue(answered[-1]["done"])
+        watching = subprocess.Popen(["/usr/bin/python3", CLIENT, *self.at, *keys["olaf"], "watch"], stdout=subprocess.PIPE, text=True)
+        while watching.poll() is None:  # until it has connected and heard of one
+            self.assertEqual(self.ballast("scale", "--to", 1, *keys["alice"])["outcome"], "done")
+            self.assertEqual(self.ballast("scale", "--to", 2, *keys["alice"])["outcome"], "done")
+        self.assertIn("sequence", json.loads(watching.communicate()[0]))
+        for name, words in (("carol", ["scale", "--to", "1"]), ("olaf", ["scale", "--to", "1"]), ("carol", ["ops"])):
+            done = run(PROGRAMS + "/ballast", *words, *self.at, *keys[name], code=1)
+            self.assertIn(f"/{name} to send here", done.stderr)
+            self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        refused = run("/usr/bin/python3", CLIENT, *self.at, *keys["olaf"], "--patience", "3", "request", "--model", "m", code=1)
+        self.assertIn("not for observer/olaf", refused.stderr)
+        unknown = run(PROGRAMS + "/ballast", "status", *self.at, *keys["eve"], "--timeout", "1", code=1)
+        self.assertEqual(len(unknown.stderr.strip().splitlines()), 1, unknown.stderr)
+        plain = [word.split("?")[0] for word in self.at]
+        run(PROGRAMS + "/ballast", "status", *plain, "--timeout", "1", code=1)
+        self.assertIn("this process has none", run(PROGRAMS + "/ballast", "status", *self.at, code=1).stderr)
+        again = self.client(*keys["carol"], "request", "--model", "m", "--steps", 5)
+        self.assertEqual([o["sha256"] for o in answered[:-1]], [o["sha256"] for o in again[:-1]])
+        log = self.logs()
+        self.assertIn("turned away", log)
+        self.assertIn("not for client/carol to send here", log)
+        for name in ("coordinator", "a0", "a1", *keys):
+            with open(self.path(name), encoding="utf-8") as file:
+                secret = file.read().split('secret = "')[1][:64]
+            self.assertNotIn(secret, log + coordinator.ready)
+
+    def test_a_replayed_command_is_answered_as_before_and_does_nothing(self):
+        self.serve()
+        self.client("request", "--model", "m", "--steps", 3)
+        frame = msgpack.packb({"v": 1, "type": "scale_request", "id": 5, "sender": "me", "body": {"request": "once", "ranks": 3}})
+        answers = []
+        for _ in range(3):  # each from a socket of its own, as by somebody who has listened
+            with zmq.Context.instance().socket(zmq.DEALER) as socket:
+                socket.linger = 0
+                socket.connect(self.ports["coordinator"])
+                socket.send(frame)
+                self.assertTrue(socket.poll(60_000))
+                answers.append(msgpack.unpackb(socket.recv())["body"])
+        self.assertEqual(answers, [answers[0]] * 3)
+        self.assertEqual(self.ballast("scale", "--to", 2)["outcome"], "done")
+        with zmq.Context.instance().socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            socket.connect(self.ports["coordinator"])
+            socket.send(frame)
+            self.assertTrue(socket.poll(60_000))
+            self.assertEqual(msgpack.unpackb(socket.recv())["body"], answers[0])
+        self.assertEqual(sum(s["state"] == "active" for s in self.client("status")[0]["seats"]), 2)
+
+    def test_what_would_be_spoken_in_the_clear_beyond_this_host_is_refused(self):
+        done = run(PROGRAMS + "/ballast-coordinator", "--config", self.config(more='store = "memory"'), "--bind", "tcp://0.0.0.0:*", code=1)
+        self.assertEqual(len(done.stderr.strip().splitlines()), 1, done.stderr)
+        self.assertIn("ballast keygen", done.stderr)
+        run(PROGRAMS + "/ballast", "keygen", self.path("mine"))
+        twice = run(PROGRAMS + "/ballast", "keygen", self.path("mine"), code=1)
+        self.assertIn("not overwritten", twice.stderr)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,9 @@ byte_buffer frame_of(std::string_view type, byte_view body) {
   append(frame, "\x83\xa1v\x01\xa4type");
   frame.push_back(static_cast<std::byte>(0xa0 + type.size()));  // all names are short
   append(frame, type);
-  append(frame, "\xa4" "body");
+  append(frame,
+         "\xa4"
+         "body");
   frame.insert(frame.end(), body.begin(), body.end());
   return frame;
 }

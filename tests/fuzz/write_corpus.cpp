@@ -1,5 +1,5 @@
-// Writes the inputs that fuzzing starts from: FOLDER/envelope and FOLDER/message_body, a message of every type and every
-// command; FOLDER/safetensors, small files. The other corpora are files of other tests. Usage: PROGRAM FOLDER
+// Writes the inputs that fuzzing starts from: FOLDER/envelope and FOLDER/message_body, a message of every type and
+// every command; FOLDER/safetensors, small files. The other corpora are files of other tests. Usage: PROGRAM FOLDER
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -30,7 +30,9 @@ void write_messages(const fs::path& folder) {
     const std::string_view bytes(reinterpret_cast<const char*>(frame.data()), frame.size());
     write(folder / "envelope" / name_of(message.body), bytes);
     std::string body(1, static_cast<char>(message.body.index()));
-    body += bytes.substr(bytes.find("\xa4" "body") + 5);
+    body += bytes.substr(bytes.find("\xa4"
+                                    "body") +
+                         5);
     write(folder / "message_body" / name_of(message.body), body);
   }
 }

@@ -41,7 +41,11 @@ for side in "$left:1" "$right:2"; do
     ip -n "${side%:*}" link set lo up || exit 1
 done
 
-config() { # NAME ADDRESS FIRST_GPU
+# Nothing crosses between hosts in the clear.
+"$(dirname "$0")/../../deploy/make-keys.sh" "$folder/keys" "$bin/ballast" || exit 1
+server_key=$(cat "$folder/keys/coordinator.pub")
+
+config() { # NAME KEYS ADDRESS FIRST_GPU
   cat >"$folder/$1.toml" <<END
 [coordinator]
 bind = "tcp://10.213.77.1:7070"
@@ -53,14 +57,18 @@ step_interval = 0
 load_interval_steps = 4
 [agent]
 coordinator = "tcp://10.213.77.1:7070"
-front_end = "tcp://$2:*"
-data = "tcp://$2:*"
+front_end = "tcp://$3:*"
+data = "tcp://$3:*"
 backend = "$backend"
 exchange = "nccl"
-first_gpu = $3
+first_gpu = $4
 ranks = 1
 slots_per_layer = 32
 spare_pages = 8
+[security]
+keys = "$folder/keys/$2.key"
+peers = "$folder/keys/peers.toml"
+server_key = "$server_key"
 [[model]]
 name = "m"
 seed = 3
@@ -71,8 +79,9 @@ hidden = 256
 intermediate = 128
 END
 }
-config left 10.213.77.1 0
-config right 10.213.77.2 1
+config coordinator coordinator 10.213.77.1 0
+config left agents 10.213.77.1 0
+config right agents 10.213.77.2 1
 
 # What NCCL sees are two hosts with a network of sockets between them.
 export NCCL_SOCKET_IFNAME=bal0 NCCL_P2P_DISABLE=1 NCCL_SHM_DISABLE=1 NCCL_IB_DISABLE=1
@@ -88,9 +97,14 @@ start() { # NAMESPACE LOG COMMAND...
   echo "no: $(basename "$1") started: $(tail -1 "$log")"
   exit 1
 }
-ballast() { ip netns exec "$left" "$bin/ballast" "$@" --coordinator tcp://10.213.77.1:7070 --events tcp://10.213.77.1:7071 --json; }
+ballast() { # VERB...
+  local who=operator
+  [ "$1" = bench ] && who=client
+  ip netns exec "$left" "$bin/ballast" "$@" --coordinator tcp://10.213.77.1:7070 --events tcp://10.213.77.1:7071 --json \
+    --keys "$folder/keys/$who.key" --server-key "$server_key"
+}
 
-start "$left" coordinator "$bin/ballast-coordinator" --config "$folder/left.toml"
+start "$left" coordinator "$bin/ballast-coordinator" --config "$folder/coordinator.toml"
 start "$left" left "$bin/ballast-agent" --config "$folder/left.toml" --name left --node left
 start "$right" right "$bin/ballast-agent" --config "$folder/right.toml" --name right --node right
 

@@ -36,6 +36,10 @@ class inbox {
     arrived_.wait_for(lock, longest, [&] { return letters_.size() >= count; });
     return letters_;
   }
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    letters_.clear();
+  }
   std::size_t size() const {
     const std::lock_guard lock(mutex_);
     return letters_.size();
