@@ -152,6 +152,7 @@ status agent::impl::open_link() {
   link_options options;
   options.address = config.coordinator;
   options.identity = "agent:" + config.name;
+  options.announce = true;
   options.name = config.name;
   auto opened = link::open(context, options, [this](const std::string&, envelope message) {
     std::lock_guard lock(mutex);

@@ -47,16 +47,18 @@ status coordinator_service::impl::open_links(link_context& context, const coordi
   link_options in = out;
   in.kind = link_kind::router;
   in.address = config.bind;
-  auto bound =
-      link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
-        if (!ready->load(std::memory_order_acquire)) return;
-        if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
-          taken->waiting.fetch_sub(1, std::memory_order_relaxed);
-          return;
-        }
-        caf::anon_send(to,
-                       std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
-      });
+  const auto give = [to = actor, taken = ports, ready = open](cluster::input_body what) {
+    if (!ready->load(std::memory_order_acquire)) return;
+    if (taken->waiting.fetch_add(1, std::memory_order_relaxed) >= coordinator_ports::max_waiting) {
+      taken->waiting.fetch_sub(1, std::memory_order_relaxed);
+      return;
+    }
+    caf::anon_send(to, std::make_shared<const cluster::input_body>(std::move(what)));
+  };
+  in.on_connection = [give](const std::string& peer, bool begun) { give(cluster::input::connection{peer, begun}); };
+  auto bound = link::open(context, in, [give](const std::string& peer, envelope message) {
+    give(cluster::input::message{peer, std::move(message)});
+  });
   if (!bound) return fail(bound.error());
   gateway = std::move(*bound);
   return {};
