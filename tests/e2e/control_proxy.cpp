@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <utility>
 
 namespace ballast::test {
@@ -78,7 +79,7 @@ bool control_proxy::is_held(const std::string& peer, const envelope& message) {
   const std::lock_guard lock(mutex_);
   const auto command = commands_.find({outcome->seat, outcome->sequence});
   if (held_command_.empty() || command == commands_.end() || command->second != held_command_) return false;
-  held_.push_back({peer, message});
+  held_.push_back({peer, held_command_, message});
   changed_.notify_all();
   return true;
 }
@@ -88,9 +89,10 @@ void control_proxy::hold(const std::string& command) {
   held_command_ = command;
 }
 
-bool control_proxy::wait_held(std::chrono::milliseconds longest) {
+bool control_proxy::wait_held(const std::string& command, std::chrono::milliseconds longest) {
   std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, longest, [&] { return !held_.empty(); });
+  const auto held = [&] { return std::ranges::find(held_, command, &held_message::command) != held_.end(); };
+  return changed_.wait_for(lock, longest, held);
 }
 
 void control_proxy::release(const std::string& lost) {

@@ -23,10 +23,10 @@ class control_proxy {
                 std::function<void(message_body&)> rewrite = {});
   ~control_proxy();
 
-  // From now on no outcome of such a command is passed on.
+  // From now on no outcome of such a command is passed on; what was held before stays held.
   void hold(const std::string& command);
-  // Until an outcome is held. False: none came in time.
-  bool wait_held(std::chrono::milliseconds longest);
+  // Until an outcome of such a command is held. False: none came in time.
+  bool wait_held(const std::string& command, std::chrono::milliseconds longest);
   // Passes on what is held, but for what `lost` said, and holds nothing more.
   void release(const std::string& lost = {});
   // The greatest incarnation of the agent's seats that was fenced off so far, 0: none.
@@ -34,7 +34,7 @@ class control_proxy {
 
  private:
   struct held_message {
-    std::string peer;
+    std::string peer, command;
     envelope message;
   };
 

@@ -25,6 +25,7 @@ enum class operation { rebalance, synchronous, scale_up, join_first, scale_down,
 struct phase_to_hit {
   const char* name;  // as the coordinator tells it
   const char* command;
+  const char* aborted_at = nullptr;  // the way back: an operator gives the operation up while this command is under way
 };
 
 struct row {
@@ -35,73 +36,35 @@ struct row {
   std::vector<phase_to_hit> phases;
 };
 
+// A phase that has nothing to do is passed at once and cannot be hit: cleaning where nothing was staged in vain,
+// releasing where nobody leaves.
+// clang-format off
 const std::vector<row>& matrix() {
   static const std::vector<row> rows{
-      {operation::rebalance,
-       "rebalance",
-       {"a0", "a1", "a2"},
-       {},
-       {"a1"},
-       {{"planning", "stage"},
-        {"staging wave", "stage"},
-        {"publishing wave", "publish"},
+      {operation::rebalance, "rebalance", {"a0", "a1", "a2"}, {}, {"a1"},
+       {{"planning", "stage"}, {"staging wave", "stage"}, {"publishing wave", "publish"},
         {"reclaiming wave", "reclaim"}}},
-      {operation::synchronous,
-       "synchronous",
-       {"a0", "a1", "a2"},
-       {},
-       {"a1"},
+      {operation::synchronous, "synchronous", {"a0", "a1", "a2"}, {}, {"a1"},
        {{"holding", "hold"}, {"staging wave", "stage"}, {"unholding", "unhold"}}},
-      {operation::scale_up,
-       "scale up",
-       {"a0", "a1"},
-       {"a0", "a1", "a2"},
-       {"a1", "a2"},
-       {{"planning", "prepare"},
-        {"preparing", "prepare"},
-        {"staging", "stage"},
-        {"opening", "open_comm"},
-        {"connecting", "connect_comm"},
-        {"switching", "arm"},
-        {"probation", "probation"},
-        {"closing", "close_comm"}}},
-      {operation::join_first,
-       "join first",
-       {"a0", "a1"},
-       {"a0", "a1", "a2"},
-       {"a1", "a2"},
+      {operation::scale_up, "scale up", {"a0", "a1"}, {"a0", "a1", "a2"}, {"a1", "a2"},
+       {{"planning", "prepare"}, {"preparing", "prepare"}, {"staging", "stage"}, {"opening", "open_comm"},
+        {"connecting", "connect_comm"}, {"switching", "arm"}, {"probation", "probation"}, {"closing", "close_comm"},
+        {"undoing: disarming", "disarm", "arm"}, {"undoing: dropping", "close_comm", "connect_comm"},
+        {"undoing: releasing", "release", "connect_comm"}}},
+      {operation::join_first, "join first", {"a0", "a1"}, {"a0", "a1", "a2"}, {"a1", "a2"},
        {{"staging wave", "stage"}, {"publishing wave", "publish"}, {"reclaiming wave", "reclaim"}}},
-      {operation::scale_down,
-       "scale down",
-       {"a0", "a1", "a2"},
-       {"a0", "a1"},
-       {"a1", "a2"},
-       {{"planning", "drain"},
-        {"draining", "drain"},
-        {"staging wave", "stage"},
-        {"publishing wave", "publish"},
-        {"reclaiming wave", "reclaim"},
-        {"opening", "open_comm"},
-        {"connecting", "connect_comm"},
-        {"switching", "arm"},
-        {"probation", "probation"},
-        {"closing", "close_comm"},
-        {"releasing", "release"}}},
-      {operation::replace,
-       "replace",
-       {"a0", "a1", "a2"},
-       {},
-       {"a1"},
-       {{"halting", "halt"},
-        {"planning", "stage"},
-        {"staging", "stage"},
-        {"opening", "open_comm"},
-        {"connecting", "connect_comm"},
-        {"resuming", "resume"},
-        {"closing", "close_comm"}}},
+      {operation::scale_down, "scale down", {"a0", "a1", "a2"}, {"a0", "a1"}, {"a1", "a2"},
+       {{"planning", "drain"}, {"draining", "drain"}, {"staging wave", "stage"}, {"publishing wave", "publish"},
+        {"reclaiming wave", "reclaim"}, {"opening", "open_comm"}, {"connecting", "connect_comm"}, {"switching", "arm"},
+        {"probation", "probation"}, {"closing", "close_comm"}, {"releasing", "release"},
+        {"undoing: dropping", "close_comm", "connect_comm"}, {"undoing: undraining", "undrain", "connect_comm"}}},
+      {operation::replace, "replace", {"a0", "a1", "a2"}, {}, {"a1"},
+       {{"halting", "halt"}, {"planning", "stage"}, {"staging", "stage"}, {"opening", "open_comm"},
+        {"connecting", "connect_comm"}, {"resuming", "resume"}, {"closing", "close_comm"}}},
   };
   return rows;
 }
+// clang-format on
 
 const row& row_of(operation what) { return *std::ranges::find(matrix(), what, &row::what); }
 
@@ -121,7 +84,7 @@ void print(const char* operation, const char* phase, fault how, const std::strin
            steady_time began) {
   if (!print_matrix) return;
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-  fmt::print("| {:<11} | {:<15} | {} | {:<9} | {:<22} | {:>5} ms |\n", operation, phase, title_of(how), victim, ended,
+  fmt::print("| {:<11} | {:<19} | {} | {:<9} | {:<22} | {:>5} ms |\n", operation, phase, title_of(how), victim, ended,
              ms.count());
   std::fflush(stdout);
 }
@@ -204,11 +167,16 @@ struct faults : testing::TestWithParam<cell> {
     cluster->traffic().await_answers(4);
     const auto before = cluster->seat_of(victim), first = cluster->seat_of("a0");
     const auto newest = cluster->newest_operation();
-    cluster->proxy().hold(at.command);
+    cluster->proxy().hold(at.aborted_at ? at.aborted_at : at.command);
     ASSERT_NO_FATAL_FAILURE(begin(r));
+    if (at.aborted_at) {
+      ASSERT_TRUE(cluster->proxy().wait_held(at.aborted_at, 30s));
+      cluster->proxy().hold(at.command);
+      ASSERT_TRUE(cluster->control().abort(newest + 1));
+    }
     ASSERT_TRUE(cluster->wait_phase(newest, at.name)) << "the phase was passed over";
     if (std::strcmp(at.name, "planning") != 0) {
-      ASSERT_TRUE(cluster->proxy().wait_held(30s));
+      ASSERT_TRUE(cluster->proxy().wait_held(at.command, 30s));
     }
     ASSERT_NO_FATAL_FAILURE(strike(*cluster, victim, how));
     ASSERT_TRUE(cluster->wait_until([&](const cluster_status& s) { return missed(s, before); }));
@@ -262,7 +230,7 @@ struct faults_at_start : testing::TestWithParam<fault> {
       return std::ranges::any_of(s.operations, [&](const auto& op) { return planning || op.phase == at.name; });
     }));
     if (!planning) {
-      ASSERT_TRUE(cluster.proxy().wait_held(30s));
+      ASSERT_TRUE(cluster.proxy().wait_held(at.command, 30s));
     }
     const auto joining = cluster.agents_in("joining");
     ASSERT_FALSE(joining.empty());

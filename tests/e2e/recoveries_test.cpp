@@ -32,7 +32,7 @@ TEST(switch_in_probation, is_taken_back_when_the_new_communicator_fails) {
   cluster.proxy().hold("probation");
   const auto id = cluster.scale_to({"a0", "a1", "a2"});
   ASSERT_TRUE(id);
-  ASSERT_TRUE(cluster.proxy().wait_held(30s));
+  ASSERT_TRUE(cluster.proxy().wait_held("probation", 30s));
   ASSERT_TRUE(cluster.processes().pause("a1"));
   ASSERT_TRUE(cluster.wait_phase(*id - 1, "undoing: reverting"));
   ASSERT_TRUE(cluster.processes().resume("a1"));
