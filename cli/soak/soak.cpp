@@ -42,6 +42,7 @@ window_size = 256
 step_interval = 2000
 load_interval_steps = 4
 operation_deadline_ms = 20000
+store = "sqlite://{0}/state.db"
 
 [agent]
 coordinator = "ipc://{0}/coordinator"

@@ -25,6 +25,7 @@ initial_ranks = 2
 num_redundant_experts = 4
 load_interval_steps = 4
 heartbeat_timeout_ms = 4000
+store = "memory"
 [agent]
 coordinator = "tcp://{left}:7070"
 front_end = "tcp://{here}:*"
