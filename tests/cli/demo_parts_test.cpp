@@ -10,9 +10,9 @@
 
 #include "agent/model/model_source.hpp"
 #include "cli/checkpoint/checkpoint_writer.hpp"
+#include "cli/demo/report.hpp"
 #include "cli/local/answers.hpp"
 #include "cli/local/process.hpp"
-#include "cli/demo/report.hpp"
 #include "cli/render/table.hpp"
 #include "gpu/host/reference.hpp"
 
@@ -60,7 +60,7 @@ TEST(child_process, ends_when_asked_and_when_killed) {
     if (kill)
       child->kill();
     else
-      child->ask_to_end();
+      child->signal(SIGTERM);
     EXPECT_TRUE(child->wait(20s));
   }
 }

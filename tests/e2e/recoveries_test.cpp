@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <zmq.hpp>
 
 #include "tests/e2e/page_relay.hpp"
 #include "tests/e2e/process_cluster.hpp"
@@ -62,7 +63,7 @@ struct damaged : testing::Test {
   std::string relayed(const std::string& agent, const std::string& server) {
     const std::lock_guard lock(mutex);
     auto& relay = relays[agent];
-    if (!relay) relay = std::make_unique<page_relay>(context, "ipc://" + folder->path() + "/" + agent, server, flips);
+    if (!relay) relay = std::make_unique<page_relay>(&context, "ipc://" + folder->path() + "/" + agent, server, flips);
     return relay->address();
   }
   void SetUp() override {
