@@ -171,7 +171,13 @@ std::optional<operation_id> process_cluster::scale_to(const std::vector<std::str
 }
 
 bool process_cluster::settle(const std::vector<std::string>& agents) {
-  if (!wait_idle()) return false;
+  const auto there = [&](const cluster_status& s) {
+    return std::ranges::all_of(agents, [&](const std::string& agent) {
+      return std::ranges::any_of(s.seats,
+                                 [&](const auto& seat) { return seat.agent == agent && seat.state != "lost"; });
+    });
+  };
+  if (!wait_until(there) || !wait_idle()) return false;
   if (active() != agents) {
     const auto id = scale_to(agents);
     if (!id || !control_->wait(*id, 60s)) return false;
