@@ -60,7 +60,8 @@ struct agent::impl {
 status agent::impl::open_models() {
   if (config.models.empty()) return fail(errc::invalid_argument, "an agent needs a model; add a [[model]] table");
   if (config.models.size() > max_models)
-    return fail(errc::does_not_fit, fmt::format("{} models; a deployment holds at most {}", config.models.size(), max_models));
+    return fail(errc::does_not_fit,
+                fmt::format("{} models; a deployment holds at most {}", config.models.size(), max_models));
   for (const auto& spec : config.models) {
     auto opened = open_model(spec);
     if (!opened) return fail(opened.error());
@@ -93,7 +94,9 @@ status agent::impl::open_ranks() {
     auto capacity = m < config.capacity.size() ? config.capacity[m] : model_capacity{};
     if (capacity.slots_per_layer == 0) capacity.slots_per_layer = models[m]->shape().experts;
     if (capacity.spare_pages == 0)
-      return fail(errc::does_not_fit, fmt::format("model `{}`: spare_pages is 0; one spare page is the least that lets an expert move", models[m]->name()));
+      return fail(errc::does_not_fit,
+                  fmt::format("model `{}`: spare_pages is 0; one spare page is the least that lets an expert move",
+                              models[m]->name()));
     options.models.push_back(models[m]->shape());
     options.limits.models.push_back(capacity);
     loop_settings.models.push_back(models[m]->shape());
@@ -138,7 +141,8 @@ hello agent::impl::greeting() const {
   hello h{config.node, config.name, draw_process_number(), clients->address(), {}, {}};
   for (const auto& m : models) {
     const auto& shape = m->shape();
-    h.models.push_back({m->name(), m->fingerprint(), shape.layers, shape.experts, shape.groups, gpu::expert_layout(shape).bytes, shape.hidden});
+    h.models.push_back({m->name(), m->fingerprint(), shape.layers, shape.experts, shape.groups,
+                        gpu::expert_layout(shape).bytes, shape.hidden});
   }
   for (const auto& unit : units) {
     seat_capacity capacity{{}, config.max_batch_tokens, config.session_bytes};
@@ -157,6 +161,7 @@ status agent::impl::open_link() {
   options.address = config.coordinator;
   // Routes follow identities: nobody else may guess this one and be sent what is meant for this agent.
   options.identity = fmt::format("agent:{}:{:016x}", config.name, draw_process_number());
+  options.announce = true;
   options.name = config.name;
   auto opened = link::open(context, options, [this](const std::string&, envelope message) {
     std::lock_guard lock(mutex);

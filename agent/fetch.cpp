@@ -25,6 +25,12 @@ status take_pages(rank_unit& unit, const fetch_job& job, std::vector<slot_write>
   return {};
 }
 
+// Wrong bytes are told apart from sources that are gone: someone may have to look at a network or at memory.
+void note(rank_unit& unit, const stage_item& item, const page_source& source, const error& why) {
+  if (why.code == errc::corrupt) ++unit.corrupt_pulls;
+  log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source.seat), why.text);
+}
+
 // From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
 result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried) {
   const gpu::page_key key{item.layer, item.expert};
@@ -32,7 +38,7 @@ result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::pa
     auto pulled = unit.device->transport().pull(source->address, item.model, key, page, unit.deadline);
     if (pulled) return pulled;
     if (pulled.error().code == errc::aborted) return pulled;
-    log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source->seat), pulled.error().text);
+    note(unit, item, *source, pulled.error());
   }
   auto& pool = unit.device->pages(item.model);
   std::vector<std::byte> bundle(pool.page_bytes());
@@ -53,7 +59,7 @@ gpu::pull_results pull_group(rank_unit& unit, std::span<const stage_item> items,
   for (std::size_t i = 0; i < pulled.size(); ++i) {
     if (pulled[i] || pulled[i].error().code == errc::aborted || pulled[i].error().text == told) continue;
     told = pulled[i].error().text;
-    log::warn("layer {} expert {} from seat {}: {}", items[i].layer, items[i].expert, index_of(source.seat), told);
+    note(unit, items[i], source, pulled[i].error());
   }
   return pulled;
 }
@@ -141,6 +147,7 @@ fetch_result fetch_dense(rank_unit& unit, const fetch_job& job) {
       weights = unit.device->transport().pull_dense(source.address, m, unit.deadline);
       if (weights) out.bytes += weights->size();
       if (weights || weights.error().code == errc::aborted) break;
+      if (weights.error().code == errc::corrupt) ++unit.corrupt_pulls;
       log::warn("dense weights from seat {}: {}", index_of(source.seat), weights.error().text);
     }
     if (!weights && weights.error().code != errc::aborted) weights = (*unit.models)[m]->dense();

@@ -43,10 +43,15 @@ struct node_shell {
       const auto& pulse = setup.units[assigned.local_rank]->loop->pulse();
       auto& last = last_totals[assigned.local_rank];
       const std::uint64_t steps = pulse.steps, spent = pulse.stepped_ns;
-      seat_beat b{seat, assigned.incarnation, pulse.step, pulse.epoch, pulse.sessions, pulse.tokens, 0, {}};
+      seat_beat b{seat, assigned.incarnation, pulse.step, pulse.epoch, pulse.sessions, pulse.tokens, 0, {}, 0, 0};
       if (steps > last.first) b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
       last = {steps, spent};
-      for (model_index m = 0; m < setup.greeting.models.size(); ++m) b.versions.push_back(pulse.versions[m]);
+      b.corrupt = setup.units[assigned.local_rank]->corrupt_pulls;
+      for (model_index m = 0; m < setup.greeting.models.size(); ++m) {
+        b.versions.push_back(pulse.versions[m]);
+        const auto& pool = setup.units[assigned.local_rank]->device->pages(m);
+        b.pages += pool.capacity() - pool.spare();
+      }
       out.seats.push_back(std::move(b));
     }
     return out;
@@ -114,7 +119,7 @@ node_actor::behavior_type node(node_actor::stateful_pointer<node_shell> self, st
 }  // namespace
 
 node_actor spawn_node(caf::actor_system& system, node_setup setup) {
-  return system.spawn(node, std::make_shared<node_setup>(std::move(setup)));
+  return system.spawn<caf::detached>(node, std::make_shared<node_setup>(std::move(setup)));
 }
 
 }  // namespace ballast

@@ -9,6 +9,7 @@
 #include "cli/demo/demo.hpp"
 #include "cli/offline_flags.hpp"
 #include "cli/render/render.hpp"
+#include "cli/soak/soak.hpp"
 #include "cli/verbs/make_checkpoint.hpp"
 #include "cli/verbs/verbs.hpp"
 #include "messages/log.hpp"
@@ -46,6 +47,7 @@ struct program {
   bench_options bench;
   checkpoint_options checkpoint;
   demo_options demo;
+  soak_options soak;
   plan_verb_options plan;
   simulate_options simulate;
   convert_options convert;
@@ -212,6 +214,15 @@ struct program {
     d->add_option("--loads", demo.loads, "recorded loads; default: the project's own");
     d->add_flag("--plain", demo.plain, "no redrawing, also on a terminal");
   }
+
+  void add_soak() {
+    auto* s = verb("soak", "random operations, kills and hangs under load, on this machine",
+                   [this] { return run_soak(soak, out); });
+    s->add_option("--minutes", soak.minutes, "how long")->check(CLI::Range(0.1, 100000.0))->capture_default_str();
+    s->add_option("--seed", soak.seed, "of what is done and when")->capture_default_str();
+    s->add_option("--json", soak.json_file, "write the outcome there");
+    s->add_option("--keep", soak.folder, "work in this folder and keep it");
+  }
 };
 
 }  // namespace
@@ -227,6 +238,7 @@ int run_program(int argc, const char* const* argv, std::ostream& out, std::ostre
   p.add_checkpoint();
   p.add_offline();
   p.add_demo();
+  p.add_soak();
   try {
     p.app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

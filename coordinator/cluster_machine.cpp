@@ -41,7 +41,7 @@ struct reader {
 
 void handle(context& c, const input::message& m) { std::visit(reader{c, m.peer, m.content.id}, m.content.body); }
 
-void handle(context& c, const input::link_lost& l) { lose_agent(c, l.agent, "its agent is gone"); }
+void handle(context& c, const input::connection& n) { on_connection(c, n.peer, n.open); }
 
 void handle(context& c, const input::planned& p) {
   const auto asked = std::ranges::find_if(c.s.previews, [&](const preview_request& r) { return r.asked.id == p.id; });
@@ -58,6 +58,7 @@ void handle(context& c, const input::planned& p) {
 
 void handle(context& c, const input::tick& t) {
   c.s.now_ms = std::max(c.s.now_ms, t.now_ms);
+  look_for_ended_agents(c);
   look_for_silent_seats(c);
   look_at_round(c);
 }

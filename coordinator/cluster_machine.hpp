@@ -28,9 +28,10 @@ struct message {
   std::string peer;
   envelope content;
 };  // from an agent or an operator; `peer` is where answers go
-struct link_lost {
-  std::string agent;
-};  // the agent is known to be gone
+struct connection {
+  std::string peer;
+  bool open = false;
+};  // an agent's connection has begun, or was closed from its side: its process has ended, or connects anew at once
 struct planned {
   std::uint64_t id = 0;
   result<plan> outcome;
@@ -39,7 +40,7 @@ struct tick {
   std::uint64_t now_ms = 0;
 };  // never goes back
 }  // namespace input
-using input_body = std::variant<input::message, input::link_lost, input::planned, input::tick>;
+using input_body = std::variant<input::message, input::connection, input::planned, input::tick>;
 
 namespace effect {
 struct send {

@@ -186,6 +186,7 @@ void on_hello(context& c, const std::string& peer, std::uint64_t id, const hello
   agent.peer = peer;
   agent.front_end = h.front_end;
   agent.process = h.process;
+  agent.closed_ms.reset();
   for (const auto& o : h.ranks) seat_offer(c, agent, h, o);
   welcome_agent(c, agent, id);
   log_line(c, fmt::format("agent {} joined with {} ranks on node {}", h.agent, h.ranks.size(), h.node));
@@ -239,6 +240,26 @@ void look_for_silent_seats(context& c) {
     if (r.state != seat_state::lost && c.s.now_ms > r.heard_ms + c.s.config.heartbeat_timeout_ms)
       silent.push_back(r.id);
   if (!silent.empty()) lose_seats(c, silent, fmt::format("no heartbeat for {} ms", c.s.config.heartbeat_timeout_ms));
+}
+
+void on_connection(context& c, const std::string& peer, bool open) {
+  for (auto& [name, agent] : c.s.agents) {
+    if (agent.peer != peer) continue;
+    if (open)
+      agent.closed_ms.reset();
+    else
+      agent.closed_ms = c.s.now_ms;
+  }
+}
+
+void look_for_ended_agents(context& c) {
+  std::vector<seat_id> gone;
+  for (auto& [name, agent] : c.s.agents) {
+    if (!agent.closed_ms || c.s.now_ms < *agent.closed_ms + c.s.config.exit_grace_ms) continue;
+    agent.closed_ms.reset();
+    std::ranges::copy(living_seats(c.s, agent), std::back_inserter(gone));
+  }
+  if (!gone.empty()) lose_seats(c, gone, "its process has ended");
 }
 
 void lose_agent(context& c, const std::string& agent, const std::string& why) {

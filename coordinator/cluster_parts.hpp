@@ -36,6 +36,8 @@ void on_hello(context& c, const std::string& peer, std::uint64_t id, const hello
 void on_heartbeat(context& c, const std::string& peer, const heartbeat& h);
 void on_trouble(context& c, const seat_trouble& t);
 void look_for_silent_seats(context& c);
+void on_connection(context& c, const std::string& peer, bool open);
+void look_for_ended_agents(context& c);
 void lose_seats(context& c, const std::vector<seat_id>& seats, const std::string& why);
 void lose_agent(context& c, const std::string& agent, const std::string& why);
 // The record of the seat if (seat, incarnation) is its living one; otherwise the sender is told that it is fenced.

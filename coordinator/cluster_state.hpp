@@ -40,6 +40,7 @@ struct seat_record {
 struct agent_record {
   std::string node, peer, front_end;
   std::uint64_t process = 0;
+  std::optional<std::uint64_t> closed_ms;  // since when it has no connection
   std::deque<std::uint64_t> former;        // processes that this name had before, newest last; at most 32
   std::map<std::uint32_t, seat_id> seats;  // by local rank
 };

@@ -51,6 +51,8 @@ seat_status status_of(const cluster_state& s, const seat_record& r) {
   out.sessions = r.beat.sessions;
   out.replicas = contains(s.members, r.id) ? replicas_on(s, r.id) : 0;
   out.step_ms = r.beat.step_ms;
+  out.pages = r.beat.pages;
+  out.corrupt = r.beat.corrupt;
   return out;
 }
 

@@ -178,7 +178,8 @@ coordinator_actor::behavior_type coordinator(coordinator_actor::stateful_pointer
   return {
       [self, ports](const input_ptr& what) {
         ports->waiting.fetch_sub(1, std::memory_order_relaxed);
-        ports->of_peers.leave(std::get<cluster::input::message>(*what).peer);
+        if (const auto* message = std::get_if<cluster::input::message>(what.get()))
+          ports->of_peers.leave(message->peer);
         self->state.hear(*what);
       },
       [self](tick_atom) {

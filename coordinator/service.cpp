@@ -48,19 +48,27 @@ status coordinator_service::impl::open_links(link_context& context, const coordi
   in.kind = link_kind::router;
   in.address = config.bind;
   in.admits = coordinator_admits;
-  auto bound =
-      link::open(context, in, [to = actor, taken = ports, ready = open](const std::string& peer, envelope message) {
-        if (!ready->load(std::memory_order_acquire)) return;
-        if (taken->waiting.load(std::memory_order_relaxed) >= coordinator_ports::max_waiting) return;
-        if (const auto place = taken->of_peers.enter(peer); place != waiting_room::place::taken) {
-          if (place == waiting_room::place::full_now)
-            log::warn("coordinator: one peer sends faster than can be looked at; what it sends is dropped meanwhile");
-          return;
-        }
-        taken->waiting.fetch_add(1, std::memory_order_relaxed);  // by this thread alone
-        caf::anon_send(to,
-                       std::make_shared<const cluster::input_body>(cluster::input::message{peer, std::move(message)}));
-      });
+  // Both are called by the link's thread alone.
+  const auto give = [to = actor, taken = ports](cluster::input_body what) {
+    taken->waiting.fetch_add(1, std::memory_order_relaxed);
+    caf::anon_send(to, std::make_shared<const cluster::input_body>(std::move(what)));
+  };
+  const auto has_room = [taken = ports, ready = open] {
+    return ready->load(std::memory_order_acquire) &&
+           taken->waiting.load(std::memory_order_relaxed) < coordinator_ports::max_waiting;
+  };
+  in.on_connection = [give, has_room](const std::string& peer, bool begun) {
+    if (has_room()) give(cluster::input::connection{peer, begun});
+  };
+  auto bound = link::open(context, in, [give, has_room, taken = ports](const std::string& peer, envelope message) {
+    if (!has_room()) return;
+    if (const auto place = taken->of_peers.enter(peer); place != waiting_room::place::taken) {
+      if (place == waiting_room::place::full_now)
+        log::warn("coordinator: one peer sends faster than can be looked at; what it sends is dropped meanwhile");
+      return;
+    }
+    give(cluster::input::message{peer, std::move(message)});
+  });
   if (!bound) return fail(bound.error());
   gateway = std::move(*bound);
   return {};

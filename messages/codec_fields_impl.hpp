@@ -115,6 +115,7 @@ template <class F> void fields(of<seat_beat>, F f) {
   using t = seat_beat;
   f("seat", &t::seat); f("incarnation", &t::incarnation); f("step", &t::step); f("epoch", &t::epoch);
   f("sessions", &t::sessions); f("tokens", &t::tokens); f("step_ms", &t::step_ms); f("versions", &t::versions);
+  f("pages", &t::pages); f("corrupt", &t::corrupt);
 }
 template <class F> void fields(of<heartbeat>, F f) {
   f("agent", &heartbeat::agent); f("process", &heartbeat::process); f("seats", &heartbeat::seats);
@@ -146,7 +147,7 @@ template <class F> void fields(of<seat_status>, F f) {
   using t = seat_status;
   f("seat", &t::seat); f("incarnation", &t::incarnation); f("agent", &t::agent); f("node", &t::node);
   f("state", &t::state); f("front_end", &t::front_end); f("step", &t::step); f("sessions", &t::sessions);
-  f("replicas", &t::replicas); f("step_ms", &t::step_ms);
+  f("replicas", &t::replicas); f("step_ms", &t::step_ms); f("pages", &t::pages); f("corrupt", &t::corrupt);
 }
 template <class F> void fields(of<operation_status>, F f) {
   using t = operation_status;

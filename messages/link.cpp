@@ -124,6 +124,7 @@ struct link::impl {
   void run(link_socket& socket);
   void wait(link_socket& socket, milliseconds longest);
   bool receive_some(link_socket& socket);
+  void tell_connections(link_socket& socket);
   void take_in(link_socket::incoming arrived);
   void refuse(const std::string& peer, std::uint64_t id, const error& why);
   bool too_fast(const link_socket::incoming& arrived);
@@ -194,6 +195,7 @@ void link::impl::wait(link_socket& socket, milliseconds longest) {
 bool link::impl::receive_some(link_socket& socket) {
   for (std::size_t i = 0; i < batch && !stopping.load(std::memory_order_relaxed); ++i) {
     auto arrived = socket.receive();
+    tell_connections(socket);
     if (!arrived) return false;
     take_in(std::move(*arrived));
   }
@@ -215,6 +217,14 @@ void link::impl::refuse(const std::string& peer, std::uint64_t id, const error& 
   if (peer.empty()) return;
   if (queue.push({peer, encode({id, options.name, refused{why}})}) == link_queue::pushed::refused)
     refused_full.fetch_add(1, std::memory_order_relaxed);
+}
+
+void link::impl::tell_connections(link_socket& socket) {
+  for (const auto& [peer, open] : socket.connection_news()) try {
+      options.on_connection(peer, open);
+    } catch (const std::exception& e) {
+      log::error("link {}: a handler threw ({}); please report this", options.name, e.what());
+    }
 }
 
 void link::impl::take_in(link_socket::incoming arrived) {

@@ -47,6 +47,12 @@ struct link_options {
   bool bind = false;
   std::string identity;  // dealer: routing id; empty: drawn by ZeroMQ
   std::string name;      // sender field of what goes out, and in logs
+  // Dealer: an empty frame opens every connection, so that a router that watches knows whose connection it is. What is
+  // on its way when a connection breaks is lost.
+  bool announce = false;
+  // Router: told, on the link's thread, when an announced peer's connection has begun and when it was closed (a process
+  // that ends closes its own at once, even by SIGKILL). Not over inproc. Must not block. None: empty frames are malformed.
+  std::function<void(const std::string& peer, bool open)> on_connection;
   // What may wait to be sent, for each peer; at either bound send() answers unavailable and drops nothing queued. A
   // peer with nothing waiting can always be sent one message. ZeroMQ holds up to 256 frames more on each side.
   std::size_t queue_limit = 4096;

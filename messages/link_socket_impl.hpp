@@ -2,8 +2,11 @@
 #pragma once
 
 #include <chrono>
+#include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 #include <zmq.hpp>
 
 #include "messages/link.hpp"
@@ -28,6 +31,8 @@ class link_socket {
   status open(std::string& address);
 
   std::optional<incoming> receive();  // none: nothing has arrived
+  // Connections that began (true) or were closed (false) since the last call, in order.
+  std::vector<std::pair<std::string, bool>> connection_news() { return std::exchange(news_, {}); }
   sent send(outgoing& message);       // held_up: `message` is as it was
   // Sleeps until the socket or `bell` has something, `longest` passed (negative: for ever) or a signal came. True if a
   // dealer can send again.
@@ -40,11 +45,18 @@ class link_socket {
 
  private:
   bool is_router() const { return options_.kind == link_kind::router; }
+  bool watches() const { return monitor_.handle() != nullptr; }
+  void watch_connections();
+  void note_closed();
+  void note_announced(const std::string& peer, int connection);
 
   const link_security& security_;
   const link_options& options_;
   zmq::context_t& context_;
   zmq::socket_t socket_;
+  zmq::socket_t monitor_;              // only where connections are watched
+  std::map<int, std::string> peers_;  // by descriptor of their connection: as many as there are connections
+  std::vector<std::pair<std::string, bool>> news_;
 };
 
 }  // namespace ballast

@@ -1,7 +1,6 @@
 #include "cli/demo/demo.hpp"
 
 #include <fmt/core.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -10,38 +9,10 @@
 #include <thread>
 
 #include "cli/demo/story.hpp"
+#include "cli/local/work_folder.hpp"
 
 namespace ballast {
 namespace {
-
-// A folder for checkpoint, sockets and logs; removed at the end unless it was named.
-class work_folder {
- public:
-  static result<work_folder> open(const std::string& named) {
-    std::error_code failed;
-    if (!named.empty()) {
-      std::filesystem::create_directories(named, failed);
-      if (failed) return fail(errc::io, fmt::format("{}: {}", named, failed.message()));
-      return work_folder(std::filesystem::absolute(named).string(), true);
-    }
-    std::string path = "/tmp/ballast-demo-XXXXXX";  // short: socket addresses may not be long
-    if (::mkdtemp(path.data()) == nullptr) return fail(errc::io, "no temporary folder could be made in /tmp");
-    return work_folder(path, false);
-  }
-  work_folder(work_folder&& other) noexcept : path_(std::move(other.path_)), keep_(other.keep_) { other.keep_ = true; }
-  work_folder& operator=(work_folder&&) = delete;
-  ~work_folder() {
-    std::error_code ignored;
-    if (!keep_) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const noexcept { return path_; }
-  void keep() noexcept { keep_ = true; }
-
- private:
-  work_folder(std::string path, bool keep) : path_(std::move(path)), keep_(keep) {}
-  std::string path_;
-  bool keep_;
-};
 
 // The recording that comes with the project, wherever the program was built or installed.
 result<std::string> find_loads(const std::string& named) {
@@ -62,11 +33,14 @@ result<demo_report> play(const std::string& folder, const std::string& loads, co
   if (!deployment) return fail(deployment.error());
   demo_story story(*deployment, settings, view, stop);
   auto report = story.run();
-  deployment->stop(std::chrono::seconds(5));
+  deployment->processes().stop(std::chrono::seconds(5));
   if (!report) return report;
   view.note(story.seconds(), fmt::format("comparing {} answers with one static rank", story.answers().size()));
   const auto threads = std::max(1u, std::thread::hardware_concurrency());
-  auto compared = compare_answers(deployment->checkpoint(), story.maker(), story.answers(), threads);
+  model_spec served;
+  served.name = deployment->model();
+  served.checkpoint = deployment->checkpoint();
+  auto compared = compare_answers(served, story.maker(), story.answers(), threads);
   if (!compared) return fail(compared.error());
   report->answers_compared = compared->compared;
   report->answers_different = compared->different;
@@ -89,7 +63,7 @@ status write_json(const std::string& path, const demo_report& report) {
 status run_demo(const demo_options& options, std::ostream& out) {
   const auto loads = find_loads(options.loads);
   if (!loads) return fail(loads.error());
-  auto folder = work_folder::open(options.folder);
+  auto folder = work_folder::open(options.folder, "demo");
   if (!folder) return fail(folder.error());
   const auto settings = default_demo_settings();
   out << fmt::format(

@@ -2,9 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <fstream>
-
 #include "cli/checkpoint/checkpoint_writer.hpp"
 
 namespace ballast {
@@ -46,24 +43,6 @@ checkpoint = "{7}"
                      checkpoint);
 }
 
-std::string last_line(const std::string& file) {
-  std::ifstream in(file);
-  std::string line, last = "its log is empty";
-  while (std::getline(in, line)) {
-    if (!line.empty()) last = line;
-  }
-  return last;
-}
-
-// Beside this program; or, in a build tree, in the folder of its own part.
-std::string sibling(const std::string& name, const std::string& part) {
-  const auto here = program_folder();
-  for (const auto& candidate : {here + name, here + "../" + part + "/" + name}) {
-    if (std::filesystem::exists(candidate)) return candidate;
-  }
-  return here + name;
-}
-
 }  // namespace
 
 demo_settings default_demo_settings() {
@@ -78,67 +57,22 @@ demo_settings default_demo_settings() {
 
 result<demo_deployment> demo_deployment::start(const std::string& folder, const std::string& loads,
                                                const demo_settings& settings) {
-  demo_deployment d;
-  d.folder_ = folder;
-  d.model_ = "qwen3-moe-demo";
-  d.checkpoint_ = folder + "/checkpoint";
+  const std::string model = "qwen3-moe-demo", checkpoint = folder + "/checkpoint";
+  const topic_source topics{loads, settings.topics};
+  if (auto made = write_checkpoint(checkpoint, hf_layout::qwen3_moe, settings.shape, settings.seed, topics); !made)
+    return fail(made.error());
+  auto processes = local_deployment::open(folder, configuration(folder, model, checkpoint, settings));
+  if (!processes) return fail(processes.error());
+  demo_deployment d(std::move(*processes));
+  d.model_ = model;
+  d.checkpoint_ = checkpoint;
   d.coordinator_ = fmt::format("ipc://{}/coordinator", folder);
   d.events_ = fmt::format("ipc://{}/events", folder);
-  const topic_source topics{loads, settings.topics};
-  if (auto made = write_checkpoint(d.checkpoint_, hf_layout::qwen3_moe, settings.shape, settings.seed, topics); !made) {
-    return fail(made.error());
-  }
-  const auto config = folder + "/ballast.toml";
-  std::ofstream(config) << configuration(folder, d.model_, d.checkpoint_, settings);
-  const auto launch = [&](const std::string& name, const std::string& program,
-                          std::vector<std::string> arguments) -> status {
-    auto child = child_process::start(program, arguments, fmt::format("{}/{}.log", folder, name));
-    if (!child) return fail(child.error());
-    d.processes_.emplace(name, std::move(*child));
-    return {};
-  };
-  auto launched = launch("coordinator", sibling("ballast-coordinator", "coordinator"), {"--config", config});
-  for (std::uint32_t i = 0; launched && i < settings.agents; ++i) {
-    const auto name = fmt::format("a{}", i);
-    launched = launch(name, sibling("ballast-agent", "agent"), {"--config", config, "--name", name});
-  }
+  auto launched = d.processes_.start_coordinator();
+  for (std::uint32_t i = 0; launched && i < settings.agents; ++i)
+    launched = d.processes_.start_agent(fmt::format("a{}", i));
   if (!launched) return fail(launched.error());
   return d;
-}
-
-status demo_deployment::check() {
-  for (auto& [name, process] : processes_) {
-    if (process.running()) continue;
-    return fail(errc::unavailable,
-                fmt::format("{} has ended by itself: {}", name, last_line(fmt::format("{}/{}.log", folder_, name))));
-  }
-  return {};
-}
-
-status demo_deployment::kill(const std::string& agent) {
-  const auto at = processes_.find(agent);
-  if (at == processes_.end()) return fail(errc::not_found, "no agent " + agent);
-  at->second.kill();
-  (void)at->second.wait(std::chrono::seconds(5));
-  processes_.erase(at);
-  return {};
-}
-
-void demo_deployment::stop(std::chrono::milliseconds longest) {
-  const auto end = std::chrono::steady_clock::now() + longest;
-  // Agents first: a coordinator that is gone would make each of them wait for it.
-  for (const bool agents : {true, false}) {
-    for (auto& [name, process] : processes_) {
-      if ((name != "coordinator") == agents) process.ask_to_end();
-    }
-    for (auto& [name, process] : processes_) {
-      if ((name != "coordinator") != agents) continue;
-      const auto left = end - std::chrono::steady_clock::now();
-      (void)process.wait(
-          std::max(std::chrono::milliseconds(0), std::chrono::duration_cast<std::chrono::milliseconds>(left)));
-    }
-  }
-  processes_.clear();  // kills what still runs
 }
 
 }  // namespace ballast

@@ -3,10 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
-#include <map>
 #include <string>
 
-#include "cli/demo/process.hpp"
+#include "cli/local/local_deployment.hpp"
 #include "gpu/model_shape.hpp"
 #include "messages/result.hpp"
 
@@ -37,14 +36,12 @@ class demo_deployment {
   const std::string& coordinator() const noexcept { return coordinator_; }
   const std::string& events() const noexcept { return events_; }
 
-  // Error: a process has ended that was not killed here; the text has the last line of its log.
-  status check();
-  status kill(const std::string& agent);         // SIGKILL. Error: not_found
-  void stop(std::chrono::milliseconds longest);  // asks every process to end; kills what does not
+  local_deployment& processes() noexcept { return processes_; }
 
  private:
-  std::string folder_, model_, checkpoint_, coordinator_, events_;
-  std::map<std::string, child_process> processes_;
+  explicit demo_deployment(local_deployment processes) : processes_(std::move(processes)) {}
+  std::string model_, checkpoint_, coordinator_, events_;
+  local_deployment processes_;
 };
 
 }  // namespace ballast

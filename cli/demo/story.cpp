@@ -154,7 +154,7 @@ status demo_story::lose_a_seat() {
   for (const auto& op : cluster_.operations) newest = std::max(newest, op.id);
   const auto began = clock::now();
   view_.note(seconds(), fmt::format("SIGKILL to {} (seat {})", victim.agent, index_of(victim.seat)));
-  if (auto done = deployment_.kill(victim.agent); !done) return done;
+  if (auto done = deployment_.processes().kill(victim.agent); !done) return done;
   const auto phase = fmt::format("replacing seat {}", index_of(victim.seat));
   const auto replaced = [&](const operation_status& op) { return op.id > newest && op.kind == "replace"; };
   if (auto done = until(phase, operation_limit, [&] { return find(replaced) != nullptr; }); !done) return done;
@@ -189,7 +189,7 @@ status demo_story::until(const std::string& phase, std::chrono::milliseconds lon
     look();
     if (holds()) return {};
     if (stop_.raised()) return fail(errc::aborted, "stopped by a signal");
-    if (auto alive = deployment_.check(); !alive) return alive;
+    if (auto alive = deployment_.processes().check(); !alive) return alive;
     if (clock::now() >= end) {
       return fail(errc::timed_out, fmt::format("{}: not done after {} s", phase,
                                                std::chrono::duration_cast<std::chrono::seconds>(longest).count()));

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "cli/client/control_client.hpp"
-#include "cli/demo/answers.hpp"
+#include "cli/local/answers.hpp"
 #include "cli/demo/deployment.hpp"
 #include "cli/demo/report.hpp"
 #include "cli/demo/view.hpp"

@@ -43,7 +43,7 @@ document document_of(const std::vector<operation_status>& operations) {
 document document_of(const seat_status& s) {
   return {{"seat", index_of(s.seat)}, {"incarnation", s.incarnation}, {"agent", s.agent}, {"node", s.node},
           {"state", s.state},         {"front_end", s.front_end},     {"step", s.step},   {"sessions", s.sessions},
-          {"replicas", s.replicas},   {"step_ms", s.step_ms}};
+          {"replicas", s.replicas},   {"step_ms", s.step_ms},         {"pages", s.pages}, {"corrupt", s.corrupt}};
 }
 
 document document_of(const std::vector<seat_status>& seats) {

@@ -63,11 +63,13 @@ std::string of(const cluster_status& all) {
   for (const auto& seat : all.seats) active += seat.state == "active" ? 1 : 0;
   std::string out =
       fmt::format("epoch {}, step {}, {} of {} seats active\n\n", all.epoch, all.steps, active, all.seats.size());
-  table seats_table({"seat", "state", "agent", "node", "inc", "step", "sessions", "replicas", "step ms", "front end"});
+  table seats_table({"seat", "state", "agent", "node", "inc", "step", "sessions", "replicas", "pages", "corrupt",
+                     "step ms", "front end"});
   for (const auto& s : all.seats) {
     seats_table.row({fmt::to_string(index_of(s.seat)), s.state, s.agent, s.node, fmt::to_string(s.incarnation),
                      fmt::to_string(s.step), fmt::to_string(s.sessions), fmt::to_string(s.replicas),
-                     fmt::format("{:.2f}", s.step_ms), s.front_end});
+                     fmt::to_string(s.pages), fmt::to_string(s.corrupt), fmt::format("{:.2f}", s.step_ms),
+                     s.front_end});
   }
   if (!seats_table.empty()) out += seats_table.text() + "\n";
   table models({"model", "version", "imbalance mean", "max", "min", "before", "observed", "by shares", "share updates",

@@ -126,6 +126,7 @@ TEST_F(fetching, what_the_first_source_lacks_comes_from_the_others) {
   ASSERT_TRUE(got.outcome) << got.outcome.error().text;
   EXPECT_THAT(device->links.calls, ElementsAre("a many 0 1 2", "b:1", "b:2", "c:2"));
   EXPECT_EQ(got.bytes, 3 * bytes());
+  EXPECT_EQ(unit.corrupt_pulls, 1u) << "wrong bytes are counted, sources that are gone are not";
 }
 
 TEST_F(fetching, the_checkpoint_is_the_last_source_and_counts_no_bytes) {

@@ -10,9 +10,9 @@
 
 #include "agent/model/model_source.hpp"
 #include "cli/checkpoint/checkpoint_writer.hpp"
-#include "cli/demo/answers.hpp"
-#include "cli/demo/process.hpp"
 #include "cli/demo/report.hpp"
+#include "cli/local/answers.hpp"
+#include "cli/local/process.hpp"
 #include "cli/render/table.hpp"
 #include "gpu/host/reference.hpp"
 
@@ -60,7 +60,7 @@ TEST(child_process, ends_when_asked_and_when_killed) {
     if (kill)
       child->kill();
     else
-      child->ask_to_end();
+      child->signal(SIGTERM);
     EXPECT_TRUE(child->wait(20s));
   }
 }
@@ -104,11 +104,15 @@ class answers_test : public ::testing::Test {
   }
 
   // Each request alone: the comparison computes them in batches.
+  model_spec spec() const {
+    model_spec s;
+    s.name = "m";
+    s.checkpoint = folder;
+    return s;
+  }
+
   kept_answer answer(std::uint64_t number) const {
-    model_spec spec;
-    spec.name = "m";
-    spec.checkpoint = folder;
-    const auto source = open_model(spec).value();
+    const auto source = open_model(spec()).value();
     const auto dense = source->dense().value();
     std::vector<std::byte> bundle(gpu::expert_layout(source->shape()).bytes);
     const gpu::host::bundle_reader fetch = [&](std::uint32_t layer,
@@ -134,7 +138,7 @@ class answers_test : public ::testing::Test {
 TEST_F(answers_test, equal_answers_compare_equal_whatever_the_batch) {
   std::vector<kept_answer> all;
   for (std::uint64_t i = 0; i < 40; ++i) all.push_back(answer(i));
-  const auto c = compare_answers(folder, request, all, 2);
+  const auto c = compare_answers(spec(), request, all, 2);
   ASSERT_TRUE(c.has_value()) << c.error().text;
   EXPECT_EQ(c->compared, 40u);
   EXPECT_EQ(c->different, 0u) << c->first_difference;
@@ -144,7 +148,7 @@ TEST_F(answers_test, one_flipped_bit_is_found) {
   std::vector<kept_answer> all{answer(0), answer(1), answer(2)};
   all[1].last[5] = std::bit_cast<float>(std::bit_cast<std::uint32_t>(all[1].last[5]) ^ 1u);
   all[2].digests[1] ^= 1;
-  const auto c = compare_answers(folder, request, all, 2);
+  const auto c = compare_answers(spec(), request, all, 2);
   ASSERT_TRUE(c.has_value()) << c.error().text;
   EXPECT_EQ(c->different, 2u);
   EXPECT_FALSE(c->first_difference.empty());
@@ -153,7 +157,7 @@ TEST_F(answers_test, one_flipped_bit_is_found) {
 TEST_F(answers_test, an_answer_that_is_too_short_differs) {
   std::vector<kept_answer> all{answer(0)};
   all[0].digests.pop_back();
-  EXPECT_EQ(compare_answers(folder, request, all, 1)->different, 1u);
+  EXPECT_EQ(compare_answers(spec(), request, all, 1)->different, 1u);
 }
 
 demo_report good_report() {

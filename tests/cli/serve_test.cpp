@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "cli/client/serving_client.hpp"
-#include "cli/demo/process.hpp"
+#include "cli/local/process.hpp"
 #include "tests/cli/run_ballast.hpp"
 
 namespace ballast {
@@ -87,7 +87,7 @@ TEST_F(serve_test, serves_scales_and_balances_until_it_is_told_to_end) {
   EXPECT_EQ(ask({"scale", "--to", "5"}, 1)["error"]["code"], "does_not_fit");
   EXPECT_EQ(ask({"abort", "999"}, 1)["error"]["code"], "not_found");
   EXPECT_EQ(ask({"bench", "--request-rate", "200", "--num-requests", "20"})["requests_answered"], 20);
-  server->ask_to_end();
+  server->signal(SIGTERM);
   EXPECT_TRUE(server->wait(soon)) << "SIGTERM ends the program";
 }
 

@@ -87,6 +87,10 @@ void bench::lose(std::uint32_t agent) {
   pass(state.config.heartbeat_timeout_ms + 100);
 }
 
+void bench::connection(std::uint32_t agent, bool open) {
+  feed(input::connection{"peer" + std::to_string(agent), open});
+}
+
 void bench::answer(seat_id seat, bool ok, const std::string& why) {
   auto& commands = waiting[seat];
   if (commands.empty()) return;

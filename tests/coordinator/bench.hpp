@@ -33,6 +33,7 @@ struct bench {
   void pass(std::uint64_t ms);  // time, with heartbeats of the living agents
   void kill(std::uint32_t agent) { dead.insert(agent); }
   void lose(std::uint32_t agent);  // dies and is missed
+  void connection(std::uint32_t agent, bool open);
 
   // Answers one command that waits at `seat`.
   void answer(seat_id seat, bool ok = true, const std::string& why = "cannot");

@@ -102,6 +102,47 @@ INSTANTIATE_TEST_SUITE_P(Phases, JoinerLost,
                          ::testing::Values(phase::preparing, phase::staging, phase::opening, phase::connecting),
                          phase_name);
 
+TEST(ClosedConnection, LosesTheSeatLongBeforeItIsMissed) {
+  auto b = serving();
+  ASSERT_LT(b.state.config.exit_grace_ms + 50, b.state.config.heartbeat_timeout_ms);
+  b.kill(1);
+  b.connection(1, false);
+  EXPECT_EQ(b.state.seats[1].state, seat_state::active) << "it may connect anew";
+  b.pass(b.state.config.exit_grace_ms + 50);
+  EXPECT_EQ(b.state.seats[1].state, seat_state::lost);
+  b.answer_all();
+  EXPECT_EQ(b.members(), (seats{0, 2}));
+  EXPECT_NE(b.state.history.front().reason.find("its process has ended"), std::string::npos);
+}
+
+TEST(ClosedConnection, ReplacedInTimeCostsNothing) {
+  auto b = serving();
+  b.connection(1, false);
+  b.connection(1, true);
+  b.pass(10 * b.state.config.exit_grace_ms);
+  EXPECT_EQ(b.members(), (seats{0, 1, 2}));
+  EXPECT_EQ(b.state.seats[1].incarnation, 1u);
+}
+
+// What it sent before may be read after its end: only a new connection shows that it lives.
+TEST(ClosedConnection, IsNotForgottenForALateHeartbeat) {
+  auto b = serving();
+  b.connection(1, false);
+  b.pass(b.state.config.exit_grace_ms + 50);  // with heartbeats
+  EXPECT_EQ(b.state.seats[1].state, seat_state::lost);
+}
+
+TEST(ClosedConnection, OfAStrangerOrOfALostAgentIsNoNews) {
+  auto b = serving();
+  b.connection(77, false);
+  b.lose(1);
+  b.answer_all();
+  b.connection(1, false);
+  b.join(1);
+  b.pass(10 * b.state.config.exit_grace_ms);
+  EXPECT_EQ(b.state.seats[1].state, seat_state::idle) << "the end was that of the process before";
+}
+
 TEST(Abort, ThatComesTooLateFindsTheSwitchDoneAndGoesOn) {
   auto b = serving();
   const auto id = b.accepted_id(scale_to(4));

@@ -4,16 +4,14 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "agent/agent.hpp"
 #include "cli/client/control_client.hpp"
-#include "cli/client/serving_client.hpp"
 #include "coordinator/service.hpp"
+#include "tests/e2e/checked_traffic.hpp"
 #include "tests/support/inbox.hpp"
 #include "tests/support/tiny_model.hpp"
 
@@ -23,8 +21,6 @@ using namespace std::chrono_literals;
 
 class deployment : public testing::Test {
  protected:
-  static constexpr std::uint32_t tokens = 2;
-
   coordinator_config config() {
     coordinator_config c;
     c.bind = gateway_;
@@ -84,42 +80,17 @@ class deployment : public testing::Test {
     serving_options so;
     so.coordinator = gateway_;
     so.events = events_;
-    auto client = serving_client::connect(
-        context_, so, [this](request_record r) { on_done(std::move(r)); },
-        [this](const std::string& id, std::uint32_t, const std::vector<float>& hidden) { keep(id, hidden); });
-    ASSERT_TRUE(client.has_value()) << client.error().text;
-    client_ = std::move(*client);
+    traffic_ = std::make_unique<checked_traffic>(context_, so, models_);
   }
   virtual void on_event(const event&) {}  // on a link's thread
-  bool await_active(std::size_t seats) { return client_->wait_active(seats, 60s).has_value(); }
+  bool await_active(std::size_t seats) { return traffic_->client().wait_active(seats, 60s).has_value(); }
 
-  // Closed-loop traffic: `width` requests at once, each followed by a new one, until stop_traffic().
   void start_traffic(std::size_t width, std::uint32_t steps = 12, const std::string& model = "tiny") {
-    flowing_ = true;
-    for (std::size_t i = 0; i < width; ++i) submit(model, steps);
+    traffic_->start(width, steps, model);
   }
-  void stop_traffic() {
-    flowing_ = false;
-    const auto idle = client_->wait_idle(60s);
-    ASSERT_TRUE(idle.has_value()) << idle.error().text;
-  }
-  // Every answer so far equals, bit for bit, what one static rank computes; none failed.
-  void expect_all_exact(std::size_t at_least = 1) {
-    std::lock_guard lock(mutex_);
-    EXPECT_EQ(client_->counters().failed, 0u);
-    EXPECT_GE(answered_, at_least);
-    std::map<std::pair<std::string, std::uint32_t>, std::vector<const inference_request*>> alike;  // by model and steps
-    for (const auto& [id, sent] : sent_) alike[{sent.model, sent.steps}].push_back(&sent);
-    for (const auto& [kind, requests] : alike)
-      for (const auto& spec : models_)
-        if (spec.name == kind.first) compare(spec, kind.second, requests);
-  }
-  // Waits until so many more requests were answered.
-  void await_answers(std::size_t more) {
-    std::unique_lock lock(mutex_);
-    const auto goal = answered_ + more;
-    ASSERT_TRUE(progress_.wait_for(lock, 60s, [&] { return answered_ >= goal; })) << answered_ << " of " << goal;
-  }
+  void stop_traffic() { traffic_->stop(); }
+  void expect_all_exact(std::size_t at_least = 1) { traffic_->expect_all_exact(at_least); }
+  void await_answers(std::size_t more) { traffic_->await_answers(more); }
 
   operation_status finish(result<operation_id> id) {
     EXPECT_TRUE(id.has_value()) << (id ? "" : id.error().text);
@@ -163,57 +134,7 @@ class deployment : public testing::Test {
   std::vector<std::unique_ptr<agent>> agents_;
   std::unique_ptr<control_client> control_;
 
- private:
-  // Many requests at once, as many as a batch of a rank takes: the bits of an answer do not depend on it.
-  void compare(const model_spec& spec, std::uint32_t steps, const std::vector<const inference_request*>& requests) {
-    constexpr std::size_t at_once = 256 / tokens;
-    static_rank reference(spec);
-    for (std::size_t first = 0; first < requests.size(); first += at_once) {
-      const auto end = std::min(requests.size(), first + at_once);
-      std::vector<float> rows;
-      for (auto i = first; i < end; ++i) rows.insert(rows.end(), requests[i]->hidden.begin(), requests[i]->hidden.end());
-      rows = reference.answer(rows, static_cast<std::uint32_t>(tokens * (end - first)), steps);
-      const auto size = rows.size() / (end - first);
-      for (auto i = first; i < end; ++i) {
-        const auto from = rows.begin() + static_cast<std::ptrdiff_t>((i - first) * size);
-        EXPECT_EQ(last_[requests[i]->id], std::vector<float>(from, from + static_cast<std::ptrdiff_t>(size)))
-            << requests[i]->id;
-      }
-    }
-  }
-  void submit(const std::string& model, std::uint32_t steps) {
-    inference_request r;
-    {
-      std::lock_guard lock(mutex_);
-      const auto number = sent_.size();
-      r = {fmt::format("{}-{}", model, number), model, tokens, steps, 0, random_hidden(tokens * 32, static_cast<unsigned>(number))};
-      sent_[r.id] = r;
-    }
-    const auto submitted = client_->submit(r);
-    EXPECT_TRUE(submitted.has_value()) << submitted.error().text;
-  }
-  void keep(const std::string& id, const std::vector<float>& hidden) {
-    std::lock_guard lock(mutex_);
-    last_[id] = hidden;
-  }
-  void on_done(request_record record) {
-    inference_request again;
-    {
-      std::lock_guard lock(mutex_);
-      ++answered_;
-      again = sent_.at(record.request.id);
-      progress_.notify_all();
-    }
-    if (flowing_) submit(again.model, again.steps);
-  }
-
-  std::mutex mutex_;
-  std::condition_variable progress_;
-  std::map<std::string, inference_request> sent_;
-  std::map<std::string, std::vector<float>> last_;
-  std::size_t answered_ = 0;
-  std::atomic<bool> flowing_ = false;
-  std::unique_ptr<serving_client> client_;  // last: its thread calls into all the above
+  std::unique_ptr<checked_traffic> traffic_;
 };
 
 }  // namespace ballast::test

@@ -9,7 +9,7 @@
 #include <future>
 #include <iostream>
 
-#include "cli/demo/process.hpp"
+#include "cli/local/process.hpp"
 #include "tests/e2e/deployment.hpp"
 
 namespace ballast {

@@ -1,4 +1,4 @@
-#include "cli/demo/answers.hpp"
+#include "cli/local/answers.hpp"
 
 #include <fmt/core.h>
 
@@ -8,7 +8,6 @@
 #include <span>
 #include <thread>
 
-#include "agent/model/model_source.hpp"
 #include "gpu/host/reference.hpp"
 
 namespace ballast {
@@ -27,10 +26,7 @@ struct static_rank {
     return std::span(bundles).subspan((std::size_t{layer} * shape.experts + expert) * bundle_bytes, bundle_bytes);
   }
 
-  static result<static_rank> load(const std::string& checkpoint) {
-    model_spec spec;
-    spec.name = "reference";
-    spec.checkpoint = checkpoint;
+  static result<static_rank> load(const model_spec& spec) {
     auto source = open_model(spec);
     if (!source) return fail(source.error());
     static_rank rank;
@@ -106,9 +102,9 @@ class batch {
 
 }  // namespace
 
-result<comparison> compare_answers(const std::string& checkpoint, const request_maker& make,
+result<comparison> compare_answers(const model_spec& model, const request_maker& make,
                                    const std::vector<kept_answer>& answers, std::uint32_t threads) {
-  auto rank = static_rank::load(checkpoint);
+  auto rank = static_rank::load(model);
   if (!rank) return fail(rank.error());
   std::atomic<std::size_t> next{0};
   std::vector<comparison> parts(threads);

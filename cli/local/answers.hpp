@@ -1,4 +1,4 @@
-// Every answer of the demo, and what one static rank computes for the same request.
+// Answers of a deployment, and what one static rank computes for the same requests.
 #pragma once
 
 #include <cstdint>
@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/model/model_source.hpp"
 #include "cli/client/request_book.hpp"
 #include "messages/messages.hpp"
 #include "messages/result.hpp"
@@ -27,8 +28,8 @@ struct comparison {
 using request_maker = std::function<inference_request(std::uint64_t number)>;  // any thread
 
 // Computes every request again, on `threads` threads and without any placement, and compares all steps.
-// Errors: those of opening and reading the checkpoint.
-result<comparison> compare_answers(const std::string& checkpoint, const request_maker& make,
+// Errors: those of opening and reading the model.
+result<comparison> compare_answers(const model_spec& model, const request_maker& make,
                                    const std::vector<kept_answer>& answers, std::uint32_t threads);
 
 }  // namespace ballast

@@ -24,8 +24,8 @@ class child_process {
 
   pid_t pid() const noexcept { return pid_; }
   bool running();                                // false once it has ended; never waits
+  void signal(int number) noexcept;              // nothing if it has ended
   void kill() noexcept;                          // SIGKILL; running() tells when it is gone
-  void ask_to_end() noexcept;                    // SIGTERM
   bool wait(std::chrono::milliseconds longest);  // until it has ended; false: it still runs
 
  private:

@@ -1,4 +1,4 @@
-#include "cli/demo/process.hpp"
+#include "cli/local/process.hpp"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -81,13 +81,11 @@ bool child_process::running() {
   return pid_ >= 0;
 }
 
-void child_process::kill() noexcept {
-  if (pid_ >= 0) ::kill(pid_, SIGKILL);
+void child_process::signal(int number) noexcept {
+  if (pid_ >= 0) ::kill(pid_, number);
 }
 
-void child_process::ask_to_end() noexcept {
-  if (pid_ >= 0) ::kill(pid_, SIGTERM);
-}
+void child_process::kill() noexcept { signal(SIGKILL); }
 
 bool child_process::wait(std::chrono::milliseconds longest) {
   if (!running()) return true;

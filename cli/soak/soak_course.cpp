@@ -1,0 +1,201 @@
+#include "cli/soak/soak_course.hpp"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace ballast {
+namespace {
+
+using clock = std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+constexpr auto operation_limit = 60s, answer_limit = 60s, page_limit = 20s;
+constexpr auto look_interval = 1s;
+
+bool is_open(const operation_status& op) { return op.outcome == "running"; }
+
+}  // namespace
+
+soak_course::soak_course(local_deployment& processes, soak_traffic& traffic, const soak_settings& settings,
+                         std::uint64_t seed, stop_signal& stop)
+    : processes_(processes), traffic_(traffic), settings_(settings), stop_(stop), random_(seed), began_(clock::now()) {}
+
+status soak_course::connect(link_context& context, const control_options& options) {
+  auto made = control_client::connect(context, options, [this](const event&) {
+    const std::lock_guard lock(mutex_);
+    has_news_ = true;
+    news_.notify_all();
+  });
+  if (!made) return fail(made.error());
+  control_ = std::move(*made);
+  return {};
+}
+
+double soak_course::seconds() const { return std::chrono::duration<double>(clock::now() - began_).count(); }
+
+std::string soak_course::agent(std::uint64_t number) const { return fmt::format("a{}", number); }
+
+status soak_course::run(std::chrono::duration<double> length, soak_report& report) {
+  report_ = &report;
+  const auto end = clock::now() + std::chrono::duration_cast<clock::duration>(length);
+  auto done = until("starting", 30s, [&] { return cluster_.seats.size() >= settings_.agents; });
+  while (done && clock::now() < end) {
+    done = one_thing();
+    if (done) done = settle();
+  }
+  if (!done && done.error().code == errc::aborted && stop_.raised()) done = {};
+  if (done) done = watch_.verdict();
+  report.growths = watch_.growths();
+  report.minutes = seconds() / 60;
+  return done;
+}
+
+status soak_course::one_thing() {
+  switch (draw(8)) {
+    case 0:
+    case 1:
+      return scale();
+    case 2:
+      return rebalance();
+    case 3:
+      return abort_something();
+    case 4:
+    case 5:
+      return kill_during_something();
+    case 6:
+      return hang_one();
+    default:
+      return rest();
+  }
+}
+
+// Refusals are answers, too: the seat that was chosen may just have been lost.
+status soak_course::scale() {
+  std::vector<seat_id> there;
+  for (const auto& s : cluster_.seats)
+    if (s.state != "lost") there.push_back(s.seat);
+  if (there.empty()) return {};
+  std::ranges::shuffle(there, random_);
+  there.resize(1 + draw(there.size()));
+  scale_request r;
+  r.seats = there;
+  r.join_first = draw(4) == 0;
+  (void)control_->scale(r);
+  return {};
+}
+
+status soak_course::rebalance() {
+  rebalance_request r;
+  r.force = true;
+  (void)control_->rebalance(r);
+  return {};
+}
+
+status soak_course::abort_something() {
+  if (auto done = draw(3) == 0 ? rebalance() : scale(); !done) return done;
+  if (auto done = pause(std::chrono::milliseconds(draw(60))); !done) return done;
+  for (const auto& op : cluster_.operations)
+    if (is_open(op) && control_->abort(op.id)) ++report_->aborts;
+  return {};
+}
+
+status soak_course::kill_during_something() {
+  const auto what = draw(4);
+  if (auto done = what == 0 ? status{} : what == 1 ? rebalance() : scale(); !done) return done;
+  if (auto done = pause(std::chrono::milliseconds(draw(100))); !done) return done;
+  std::set<std::string> victims;
+  for (auto n = 1 + draw(2); n > 0; --n)
+    victims.insert(agent(settings_.steady + draw(settings_.agents - settings_.steady)));
+  for (const auto& victim : victims) {
+    if (auto done = processes_.kill(victim); !done) return done;
+    ++report_->kills;
+  }
+  if (auto done = pause(std::chrono::milliseconds(draw(1500))); !done) return done;
+  for (const auto& victim : victims)
+    if (auto done = processes_.start_agent(victim); !done) return done;
+  return until("coming back", 30s,
+               [&] { return std::ranges::none_of(cluster_.seats, [](const auto& s) { return s.state == "lost"; }); });
+}
+
+// Shorter and longer than what is noticed.
+status soak_course::hang_one() {
+  const auto victim = agent(draw(settings_.agents));
+  if (draw(2) == 0)
+    if (auto done = scale(); !done) return done;
+  if (auto done = processes_.pause(victim); !done) return done;
+  ++report_->hangs;
+  auto done = pause(std::chrono::milliseconds(100 + draw(2500)));
+  if (auto woken = processes_.resume(victim); !woken) return woken;
+  if (!done) return done;
+  return until("waking up", 30s,
+               [&] { return std::ranges::none_of(cluster_.seats, [](const auto& s) { return s.state == "lost"; }); });
+}
+
+status soak_course::rest() {
+  if (auto done = settle(); !done) return done;
+  if (auto done = pause(std::chrono::milliseconds(500 + draw(1500))); !done) return done;
+  return count_pages();
+}
+
+// At rest a seat's pages are its replicas, to the last one. Share updates and automatic operations may come between.
+status soak_course::count_pages() {
+  const auto exact = [&] {
+    return std::ranges::all_of(cluster_.seats,
+                               [](const auto& s) { return s.state == "lost" || s.pages == s.replicas; });
+  };
+  auto done = until("counting pages", page_limit, exact);
+  if (done) ++report_->page_checks;
+  if (done || done.error().code != errc::timed_out) return done;
+  for (const auto& s : cluster_.seats)
+    if (s.pages != s.replicas)
+      return fail(errc::does_not_fit, fmt::format("pages leak: seat {} ({}) has {} pages in use for {} replicas",
+                                                  index_of(s.seat), s.agent, s.pages, s.replicas));
+  return done;
+}
+
+status soak_course::settle() {
+  auto done = until("ending every operation", operation_limit,
+                    [&] { return std::ranges::none_of(cluster_.operations, is_open); });
+  if (!done) return done;
+  const auto answered = traffic_.counts().answered;
+  return until("answering", answer_limit, [&] { return traffic_.counts().answered > answered; });
+}
+
+status soak_course::until(const std::string& what, std::chrono::milliseconds longest, const condition& holds) {
+  const auto end = clock::now() + longest;
+  for (;;) {
+    look();
+    if (holds()) return {};
+    if (stop_.raised()) return fail(errc::aborted, "stopped by a signal");
+    if (auto alive = processes_.check(); !alive) return alive;
+    if (const auto counts = traffic_.counts(); counts.failed + counts.different > 0)
+      return fail(errc::corrupt, counts.first_problem);
+    if (clock::now() >= end)
+      return fail(errc::timed_out, fmt::format("{}: not done after {} s", what,
+                                               std::chrono::duration_cast<std::chrono::seconds>(longest).count()));
+    std::unique_lock lock(mutex_);
+    news_.wait_until(lock, std::min(end, clock::now() + 100ms), [&] { return has_news_; });
+    has_news_ = false;
+  }
+}
+
+status soak_course::pause(std::chrono::milliseconds length) {
+  const auto end = clock::now() + length;
+  return until("resting", length + 30s, [&] { return clock::now() >= end; });
+}
+
+void soak_course::look() {
+  if (auto now = control_->get_status()) cluster_ = std::move(*now);
+  for (const auto& op : cluster_.operations) {
+    if (op.id > noted_) open_.insert(op.id);
+    if (!is_open(op) && open_.erase(op.id) > 0) ++report_->operations[op.kind + " " + op.outcome];
+  }
+  for (const auto& op : cluster_.operations) noted_ = std::max(noted_, op.id);
+  if (clock::now() - looked_ < look_interval) return;
+  looked_ = clock::now();
+  for (const auto& [name, pid] : processes_.running())
+    if (const auto seen = read_vitals(pid)) watch_.note(seconds(), name, pid, *seen);
+}
+
+}  // namespace ballast

@@ -1,0 +1,90 @@
+#include "cli/soak/vitals.hpp"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+namespace ballast {
+
+std::optional<vitals> read_vitals(pid_t pid) {
+  const auto folder = fmt::format("/proc/{}/", pid);
+  std::ifstream memory(folder + "statm");
+  std::uint64_t total = 0, resident = 0;
+  if (!(memory >> total >> resident)) return std::nullopt;
+  vitals v;
+  v.rss_bytes = resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto count = [&](const char* what) {
+    std::error_code gone;
+    std::filesystem::directory_iterator each(folder + what, gone), end;
+    std::uint32_t n = 0;
+    for (; !gone && each != end; each.increment(gone)) ++n;
+    return n;
+  };
+  v.descriptors = count("fd");
+  v.threads = count("task");
+  return v;
+}
+
+double growth::rss() const {
+  if (first.rss_bytes == 0) return 0;
+  return static_cast<double>(last.rss_bytes) / static_cast<double>(first.rss_bytes) - 1;
+}
+
+void vitals_watch::note(double now_s, const std::string& process, pid_t pid, const vitals& seen) {
+  auto& of = lives_[process];
+  if (of.pid != pid) of = {pid, now_s, {}};
+  of.samples.push_back({now_s - of.began_s, seen});
+}
+
+vitals vitals_watch::typical(const life& of, double from_s, double to_s) const {
+  std::vector<std::uint64_t> rss;
+  vitals out{0, ~0u, ~0u};
+  for (const auto& s : of.samples) {
+    if (s.age_s < from_s || s.age_s > to_s) continue;
+    rss.push_back(s.seen.rss_bytes);
+    out.descriptors = std::min(out.descriptors, s.seen.descriptors);
+    out.threads = std::min(out.threads, s.seen.threads);
+  }
+  if (rss.empty()) return {};
+  std::ranges::nth_element(rss, rss.begin() + static_cast<std::ptrdiff_t>(rss.size() / 2));
+  out.rss_bytes = rss[rss.size() / 2];
+  return out;
+}
+
+std::vector<growth> vitals_watch::growths() const {
+  std::vector<growth> out;
+  for (const auto& [process, of] : lives_) {
+    const double age = of.samples.empty() ? 0 : of.samples.back().age_s;
+    growth g;
+    g.process = process;
+    g.minutes = age / 60;
+    g.judged = age >= limits_.warm_up_s + 2 * limits_.window_s;
+    if (g.judged) g.first = typical(of, limits_.warm_up_s, limits_.warm_up_s + limits_.window_s);
+    g.last = typical(of, std::max(0.0, age - limits_.window_s), age);
+    out.push_back(g);
+  }
+  return out;
+}
+
+status vitals_watch::verdict() const {
+  for (const auto& g : growths()) {
+    if (!g.judged) continue;
+    if (g.rss() >= limits_.rss)
+      return fail(errc::does_not_fit,
+                  fmt::format("{} grew by {:.1f} % in {:.0f} minutes, from {:.1f} to {:.1f} MiB", g.process,
+                              100 * g.rss(), g.minutes, static_cast<double>(g.first.rss_bytes) / (1 << 20),
+                              static_cast<double>(g.last.rss_bytes) / (1 << 20)));
+    if (g.last.descriptors > g.first.descriptors + limits_.descriptors)
+      return fail(errc::does_not_fit, fmt::format("{} never closes some descriptors: at least {} open, at first {}",
+                                                  g.process, g.last.descriptors, g.first.descriptors));
+    if (g.last.threads > g.first.threads + limits_.threads)
+      return fail(errc::does_not_fit, fmt::format("{} never ends some threads: at least {} run, at first {}", g.process,
+                                                  g.last.threads, g.first.threads));
+  }
+  return {};
+}
+
+}  // namespace ballast
