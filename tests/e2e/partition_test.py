@@ -32,6 +32,8 @@ front_end = "tcp://{here}:*"
 data = "tcp://{here}:*"
 slots_per_layer = 20
 spare_pages = 4
+[security]
+insecure = true
 [[model]]
 name = "m"
 seed = 3
@@ -103,7 +105,7 @@ class Partition(unittest.TestCase):
         return done.stdout
 
     def ballast(self, *words):
-        return json.loads(self.run_left(f"{PROGRAMS}/ballast", *words, *GATEWAY, "--json"))
+        return json.loads(self.run_left(f"{PROGRAMS}/ballast", *words, *GATEWAY, "--insecure", "--json"))
 
     def request(self):
         lines = self.run_left("/usr/bin/python3", CLIENT, *GATEWAY, "request", "--model", "m", "--steps", "6").splitlines()
