@@ -50,7 +50,7 @@ void flip_bit(std::byte* on_device) {
   EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
 }
 
-cuda_rank::cuda_rank(zmq::context_t& context, const options& o) {
+cuda_rank::cuda_rank(zmq::context_t& context, const options& o) : wires{context, {}} {
   for (std::uint32_t m = 0; m < o.models; ++m)
     stores.push_back(std::make_unique<cuda::cuda_model_store>(
         made(cuda::cuda_page_pool::make(o.ordinal, o.page_bytes, o.pages)), o.dense_bytes));
@@ -58,7 +58,7 @@ cuda_rank::cuda_rank(zmq::context_t& context, const options& o) {
   how.ordinal = o.ordinal;
   how.bytes_per_s = o.bytes_per_s;
   how.allow_mappings = o.allow_mappings;
-  transport = made(cuda::cuda_transport::open(context, {o.bind, ""}, stores, how));
+  transport = made(cuda::cuda_transport::open(wires, {o.bind, ""}, stores, how));
 }
 
 page_index cuda_rank::hold(page_key key, std::span<const std::byte> bytes, model_index model) {

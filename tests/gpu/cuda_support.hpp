@@ -45,6 +45,7 @@ struct cuda_rank {
   page_index hold(page_key key, std::span<const std::byte> bytes, model_index model = 0);
   std::vector<std::byte> contents(page_key key, model_index model = 0);
 
+  gpu::host::wire_context wires;
   cuda::cuda_model_stores stores;
   std::unique_ptr<cuda::cuda_transport> transport;
 };

@@ -129,7 +129,7 @@ figures ceiling(pair& p) {
   return of("ceiling", static_cast<double>(each * copies), seconds);
 }
 
-figures pulls(zmq::context_t& context, pair& p, std::uint32_t gb_per_s) {
+figures pulls(const host::wire_context& context, pair& p, std::uint32_t gb_per_s) {
   std::array<std::unique_ptr<cuda::cuda_transport>, 2> transports;
   for (int side = 0; side < 2; ++side) {
     cuda::cuda_transport_options how;
@@ -207,9 +207,10 @@ shape read_shape(int argc, char** argv) {
 int run(const shape& s) {
   if (const auto lacking = lacking_gpus(2); !lacking.empty()) give_up("two GPUs are needed: " + lacking);
   zmq::context_t context;
+  const host::wire_context wires{context, {}};
   pair p(context, s);
   std::vector<figures> all{ceiling(p)};
-  for (const std::uint32_t gb_per_s : {0u, 100u, 50u}) all.push_back(pulls(context, p, gb_per_s));
+  for (const std::uint32_t gb_per_s : {0u, 100u, 50u}) all.push_back(pulls(wires, p, gb_per_s));
   print(s, all);
   return 0;
 }
