@@ -26,15 +26,17 @@ status take_pages(rank_unit& unit, const fetch_job& job, std::vector<slot_write>
 }
 
 // Wrong bytes are told apart from sources that are gone: someone may have to look at a network or at memory.
-void note(rank_unit& unit, const stage_item& item, const page_source& source, const error& why) {
+void note(rank_unit& unit, const stage_item& item, const page_source& source, const error& why, bool known = false) {
   if (why.code == errc::corrupt) ++unit.corrupt_pulls;
-  log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source.seat), why.text);
+  if (!known)
+    log::warn("layer {} expert {} from seat {}: {}", item.layer, item.expert, index_of(source.seat), why.text);
 }
 
 // From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
 result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried) {
   const gpu::page_key key{item.layer, item.expert};
-  for (auto source = item.sources.begin() + static_cast<std::ptrdiff_t>(untried); source != item.sources.end(); ++source) {
+  for (auto source = item.sources.begin() + static_cast<std::ptrdiff_t>(untried); source != item.sources.end();
+       ++source) {
     auto pulled = unit.device->transport().pull(source->address, item.model, key, page, unit.deadline);
     if (pulled) return pulled;
     if (pulled.error().code == errc::aborted) return pulled;
@@ -57,9 +59,9 @@ gpu::pull_results pull_group(rank_unit& unit, std::span<const stage_item> items,
   auto pulled = unit.device->transport().pull_many(source.address, wanted, unit.deadline);
   std::string told;  // a source that has gone fails every item with the same words
   for (std::size_t i = 0; i < pulled.size(); ++i) {
-    if (pulled[i] || pulled[i].error().code == errc::aborted || pulled[i].error().text == told) continue;
+    if (pulled[i] || pulled[i].error().code == errc::aborted) continue;
+    note(unit, items[i], source, pulled[i].error(), pulled[i].error().text == told);
     told = pulled[i].error().text;
-    note(unit, items[i], source, pulled[i].error());
   }
   return pulled;
 }
@@ -110,7 +112,9 @@ status read_group(rank_unit& unit, const fetch_job& job, std::span<const stage_i
 }
 
 std::size_t end_of_group(const std::vector<stage_item>& items, std::size_t first) {
-  const auto address = [&](std::size_t i) { return items[i].sources.empty() ? std::string() : items[i].sources[0].address; };
+  const auto address = [&](std::size_t i) {
+    return items[i].sources.empty() ? std::string() : items[i].sources[0].address;
+  };
   auto end = first + 1;
   while (end < items.size() && address(end) == address(first)) ++end;
   return end;

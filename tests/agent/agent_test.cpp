@@ -35,6 +35,7 @@ struct scripted_coordinator {
     o.bind = true;
     o.address = address;
     o.name = "script";
+    o.on_connection = [](const std::string&, bool) {};
     wire = *link::open(context, o, [this](const std::string& peer, envelope m) { received.put({peer, std::move(m)}); });
   }
 

@@ -127,7 +127,7 @@ class Partition(unittest.TestCase):
         self.fail("it did not come true")
 
     def load(self):
-        return subprocess.Popen(["ip", "netns", "exec", LEFT, f"{PROGRAMS}/ballast", "bench", *GATEWAY, "--json", "--concurrency",
+        return subprocess.Popen(["ip", "netns", "exec", LEFT, f"{PROGRAMS}/ballast", "bench", *GATEWAY, "--insecure", "--json", "--concurrency",
                                  "6", "--tokens", "2", "--steps", "16", "--duration", "600"],
                                 stdout=subprocess.PIPE, text=True)
 

@@ -28,7 +28,7 @@ load_interval_steps = 4
 policy = "deepseek"
 imbalance_trigger = 1.0
 shares_interval_ms = 0
-store = "sqlite://{0}/state.db"
+store = "memory"
 {2}
 [agent]
 coordinator = "ipc://{0}/{12}"
