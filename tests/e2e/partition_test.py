@@ -16,6 +16,7 @@ CLIENT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "ballast_clien
 LEFT, RIGHT = f"ballast-pl{os.getpid()}", f"ballast-pr{os.getpid()}"
 AT = {LEFT: "10.213.78.1", RIGHT: "10.213.78.2"}
 GATEWAY = ["--coordinator", f"tcp://{AT[LEFT]}:7070", "--events", f"tcp://{AT[LEFT]}:7071"]
+OPERATOR = [*GATEWAY, "--insecure"]
 
 CONFIG = """
 [coordinator]
@@ -105,7 +106,7 @@ class Partition(unittest.TestCase):
         return done.stdout
 
     def ballast(self, *words):
-        return json.loads(self.run_left(f"{PROGRAMS}/ballast", *words, *GATEWAY, "--insecure", "--json"))
+        return json.loads(self.run_left(f"{PROGRAMS}/ballast", *words, *OPERATOR, "--json"))
 
     def request(self):
         lines = self.run_left("/usr/bin/python3", CLIENT, *GATEWAY, "request", "--model", "m", "--steps", "6").splitlines()
@@ -127,7 +128,7 @@ class Partition(unittest.TestCase):
         self.fail("it did not come true")
 
     def load(self):
-        return subprocess.Popen(["ip", "netns", "exec", LEFT, f"{PROGRAMS}/ballast", "bench", *GATEWAY, "--insecure", "--json", "--concurrency",
+        return subprocess.Popen(["ip", "netns", "exec", LEFT, f"{PROGRAMS}/ballast", "bench", *OPERATOR, "--json", "--concurrency",
                                  "6", "--tokens", "2", "--steps", "16", "--duration", "600"],
                                 stdout=subprocess.PIPE, text=True)
 
@@ -148,7 +149,7 @@ class Partition(unittest.TestCase):
     def test_healed_before_it_is_noticed_costs_a_pause(self):
         load = self.load()
         self.cut()
-        seen = self.run_left(f"{PROGRAMS}/ballast", "watch", *GATEWAY, "--seconds", "1")
+        seen = self.run_left(f"{PROGRAMS}/ballast", "watch", *OPERATOR, "--seconds", "1")
         self.heal()
         self.assertNotIn("lost", seen)
         self.request()
