@@ -210,7 +210,11 @@ TEST_F(secured_link, events_go_to_the_list_alone_and_one_who_does_not_read_holds
     ASSERT_GT(answers.wait_for(seen + 1).size(), seen);
     answers.clear();
   }
+#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
   EXPECT_LT(resident() - before, 100L << 20) << "2560 events of 60 kB were published";
+#else
+  (void)before;
+#endif
 }
 
 TEST(plain_link, beyond_loopback_needs_keys_or_a_word_that_the_network_is_trusted) {
