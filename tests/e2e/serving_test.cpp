@@ -149,7 +149,9 @@ TEST_F(serving, a_lost_rank_costs_a_pause_and_is_replaced) {
 TEST_F(serving, two_models_are_balanced_on_their_own) {
   models_ = {test::tiny_spec("target", 7), test::tiny_spec("draft", 8)};
   models_[1].shape.layers = 1;
-  start(3, 3, config());
+  auto still = config();
+  still.shares_interval_ms = 0;  // or shares of the other model are solved anew meanwhile
+  start(3, 3, still);
   start_traffic(3, 12, "target");
   start_traffic(3, 12, "draft");
   await_answers(30);
