@@ -281,7 +281,7 @@ bool link::impl::send_some(link_socket& socket) {
   return more;
 }
 
-// False: the peer takes no more for now, and the message is as it was.
+// False: the peer takes no more at present, and the message is as it was.
 bool link::impl::send_one(link_socket& socket, outgoing& message) {
   switch (socket.send(message)) {
     case link_socket::sent::done:

@@ -1,7 +1,7 @@
 // What a client knows of its running requests: where each was sent, how far its answer has come, when to send it again.
 // Pure: no clock, no sockets, no threads. Events go in with the time they happened at; effects come out in order.
 //
-// A request is never lost: while it is unanswered it is sent again whenever its front end goes away, refuses it for now
+// A request is never lost: while it is unanswered it is sent again whenever its front end goes away, refuses it as busy
 // or stays silent, each time from the last output the client has. Sending again is harmless (requests carry ids), so an
 // output may arrive twice; the second one must be the same bits, or the request fails as corrupt.
 #pragma once
@@ -24,7 +24,7 @@ using steady_time = std::chrono::steady_clock::time_point;
 struct book_options {
   std::chrono::milliseconds progress_deadline{500};  // silent so long: sent again
   std::uint32_t patience = 4;                        // silences in a row before another front end is tried
-  std::chrono::milliseconds refusal_pause{50};       // before a request refused for now is sent again
+  std::chrono::milliseconds refusal_pause{50};       // before a request refused as busy is sent again
   std::chrono::milliseconds give_up{120'000};        // no output for so long: failed as timed_out
   bool keep_outputs = false;                         // every step's output in the record, not only the last
 };

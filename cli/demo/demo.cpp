@@ -4,10 +4,10 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <ostream>
 #include <thread>
 
+#include "cli/checkpoint/safetensors_writer.hpp"
 #include "cli/demo/story.hpp"
 #include "cli/local/work_folder.hpp"
 
@@ -49,15 +49,6 @@ result<demo_report> play(const std::string& folder, const std::string& loads, co
   return report;
 }
 
-status write_json(const std::string& path, const demo_report& report) {
-  if (path.empty()) return {};
-  std::ofstream file(path);
-  file << json_of(report) << "\n";
-  file.flush();
-  if (!file) return fail(errc::io, path + ": cannot be written");
-  return {};
-}
-
 }  // namespace
 
 status run_demo(const demo_options& options, std::ostream& out) {
@@ -77,7 +68,8 @@ status run_demo(const demo_options& options, std::ostream& out) {
     return fail(report.error().code, fmt::format("{} (logs are kept in {})", report.error().text, folder->path()));
   }
   out << fmt::format("\n{}\n", text_of(*report));
-  if (auto written = write_json(options.json_file, *report); !written) return written;
+  if (!options.json_file.empty())
+    if (auto written = write_text_file(options.json_file, json_of(*report) + "\n"); !written) return written;
   auto verdict = verdict_of(*report);
   out << (verdict ? "nothing was lost and every answer is the same, bit for bit\n" : "the demo failed\n") << std::flush;
   return verdict;

@@ -2,11 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <fstream>
 #include <ostream>
 #include <random>
 #include <thread>
 
+#include "cli/checkpoint/safetensors_writer.hpp"
 #include "cli/local/work_folder.hpp"
 #include "cli/soak/soak_course.hpp"
 
@@ -130,15 +130,6 @@ status play(const std::string& folder, const soak_options& options, soak_report&
   return compared;
 }
 
-status write_json(const std::string& path, const soak_report& report) {
-  if (path.empty()) return {};
-  std::ofstream file(path);
-  file << json_of(report) << "\n";
-  file.flush();
-  if (!file) return fail(errc::io, path + ": cannot be written");
-  return {};
-}
-
 }  // namespace
 
 status run_soak(const soak_options& options, std::ostream& out) {
@@ -153,7 +144,8 @@ status run_soak(const soak_options& options, std::ostream& out) {
     done = fail(done.error().code, fmt::format("{} (logs are kept in {})", done.error().text, folder->path()));
   }
   out << text_of(report) << std::flush;
-  if (auto written = write_json(options.json_file, report); !written) return written;
+  if (!options.json_file.empty())
+    if (auto written = write_text_file(options.json_file, json_of(report) + "\n"); !written) return written;
   return done;
 }
 

@@ -175,7 +175,7 @@ TEST_F(fetching, a_job_given_up_while_it_pulls_goes_no_further) {
   EXPECT_EQ(fetch().outcome.error().code, errc::aborted);
   EXPECT_EQ(device->links.calls.size(), 1u);
   EXPECT_EQ(device->pool.spare(), 6u);
-  job.generation = unit.fetch_generation + 1;  // older than what is asked for now
+  job.generation = unit.fetch_generation + 1;  // older than what is asked for at present
   EXPECT_EQ(fetch().outcome.error().code, errc::aborted);
   EXPECT_EQ(device->links.calls.size(), 1u);
 }

@@ -124,7 +124,6 @@ def restarts(folder):
             d.ask("rebalance_request", {"request": f"r{number}", "force": True}, patience=5)
         d.coordinator.send_signal(signal.SIGKILL)
         d.coordinator.wait()
-        time.sleep(0.5)  # the agents' links have noticed
         begun = time.monotonic()
         d.start_coordinator()
         state = d.wait_for_all()
