@@ -29,8 +29,9 @@ void coordinator_shell::begin(coordinator_actor::pointer self, std::shared_ptr<b
   ticked_ = std::chrono::steady_clock::now();
 }
 
+// Connections are followed also while nothing is decided: one that is back must not count as closed afterwards.
 void coordinator_shell::hear(const cluster::input_body& what) {
-  if (held_up()) return refuse_operator(what);
+  if (held_up() && !std::holds_alternative<cluster::input::connection>(what)) return refuse_operator(what);
   take(what);
 }
 

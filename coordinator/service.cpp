@@ -57,8 +57,10 @@ status coordinator_service::impl::open_links(link_context& context, const coordi
     return ready->load(std::memory_order_acquire) &&
            taken->waiting.load(std::memory_order_relaxed) < coordinator_ports::max_waiting;
   };
-  in.on_connection = [give, has_room](const std::string& peer, bool begun) {
-    if (has_room()) give(cluster::input::connection{peer, begun});
+  // An end that finds no room shows by missing heartbeats; a beginning always gets in, or its agent would be taken for
+  // ended. There is one for each connection, and connections are bounded by what the process may open.
+  in.on_connection = [give, has_room, ready = open](const std::string& peer, bool begun) {
+    if (has_room() || (begun && ready->load(std::memory_order_acquire))) give(cluster::input::connection{peer, begun});
   };
   auto bound = link::open(context, in, [give, has_room, taken = ports](const std::string& peer, envelope message) {
     if (!has_room()) return;

@@ -102,7 +102,10 @@ struct coordinator_meets : ::testing::Test {
   std::unique_ptr<link> operator_link, watcher;
 
   void start(const std::string& name, std::shared_ptr<store> kept = std::make_shared<memory_store>()) {
-    auto started = coordinator_service::start(context, small_config(name), std::move(kept));
+    start(small_config(name), std::move(kept));
+  }
+  void start(const coordinator_config& config, std::shared_ptr<store> kept) {
+    auto started = coordinator_service::start(context, config, std::move(kept));
     ASSERT_TRUE(started) << started.error().text;
     service = std::move(*started);
     link_options o;
@@ -113,6 +116,14 @@ struct coordinator_meets : ::testing::Test {
     o.kind = link_kind::subscriber;
     o.address = service->events_address();
     watcher = *link::open(context, o, [this](const std::string&, envelope m) { watched.put(std::move(m.body)); });
+  }
+  // What the coordinator answers to `get_status`: its state, or why it tells nothing.
+  template <class T>
+  T told() {
+    for (;;) {
+      EXPECT_TRUE(operator_link->send({}, {43, "operator", get_status{}}));
+      if (auto got = answers.wait_for<T>([](const T&) { return true; }, 100ms)) return *got;
+    }
   }
   void TearDown() override {
     if (watcher) watcher->stop();
@@ -246,6 +257,69 @@ TEST_F(coordinator_meets, ADiskThatHangsAndSaysSoToOperators) {
   EXPECT_TRUE(no);
   disk->free();
   EXPECT_TRUE(agent.received.wait_for<seat_command>());
+}
+
+// An agent of one rank whose connection can be closed and opened again.
+struct caller {
+  link_context& context;
+  std::string address, name;
+  inbox received;
+  std::unique_ptr<link> wire;
+
+  caller(link_context& c, std::string where, std::string as)
+      : context(c), address(std::move(where)), name(std::move(as)) {
+    dial();
+    hello h{"node", name, 1, "front", {{"target", "f", 2, 4, 1, 10}}, {{0, "pages", {{{4, 2}}, 8, 0}, 1.0}}};
+    EXPECT_TRUE(wire->send({}, {1, name, h}));
+  }
+  ~caller() { hang_up(); }
+  void dial() {
+    link_options o;
+    o.address = address;
+    o.identity = o.name = name;
+    o.announce = true;
+    wire = *link::open(context, o, [this](const std::string&, envelope m) { received.put(std::move(m.body)); });
+  }
+  void hang_up() {
+    if (wire) wire->stop();
+    wire.reset();
+  }
+};
+
+TEST_F(coordinator_meets, AnAgentThatCallsAgainWhileTheDiskIsFull) {
+  auto c = small_config("calls");
+  c.bind = "tcp://127.0.0.1:*";
+  c.initial_ranks = 9;  // more than come: nothing starts
+  c.exit_grace_ms = 500;
+  c.heartbeat_timeout_ms = 600'000;
+  const auto disk = std::make_shared<full_disk>();
+  disk->full = false;
+  start(c, disk);
+  caller back(context, service->address(), "back"), gone(context, service->address(), "gone");
+  ASSERT_TRUE(back.received.wait_for<welcome>());
+  ASSERT_TRUE(gone.received.wait_for<welcome>());
+  back.hang_up();
+  for (int i = 0; i < 3; ++i) (void)told<cluster_status>();  // the coordinator has seen it
+  {
+    std::lock_guard lock(disk->mutex);
+    disk->full = true;
+  }
+  caller late(context, service->address(), "late");
+  while (told<refused>().failure.text.find("disk is full") == std::string::npos) continue;
+  back.dial();
+  ASSERT_TRUE(back.wire->send({}, {2, "back", get_status{}}));
+  ASSERT_TRUE(back.received.wait_for<refused>()) << "and so it has seen the new connection, too";
+  disk->free_some();
+  ASSERT_TRUE(late.received.wait_for<welcome>());
+  gone.hang_up();  // later than the other: by the time this is given up the other would have been
+  const auto state_of = [](const cluster_status& s, const std::string& agent) {
+    for (const auto& seat : s.seats)
+      if (seat.agent == agent) return seat.state;
+    return std::string("unknown");
+  };
+  auto now = told<cluster_status>();
+  while (state_of(now, "gone") != "lost") now = told<cluster_status>();
+  EXPECT_EQ(state_of(now, "back"), "idle");
 }
 
 TEST_F(coordinator_meets, ItsEndWithAnAgentStillTalking) {
