@@ -2,6 +2,7 @@
 // every kind of operation. Every answer is compared with one static rank.
 #include <signal.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <filesystem>
 #include <fstream>
@@ -58,7 +59,7 @@ struct restart : test::deployment {
   void on_event(const event& e) override {
     if (e.operation.empty()) return;
     std::lock_guard lock(watching_);
-    if (phases_until_kill_ == 0) return;
+    if (phases_until_kill_ == 0 || e.operation.front().id <= before_) return;  // or it ends one that came before
     over_ = e.operation.front().outcome != "running";
     if (--phases_until_kill_ == 0 && !over_) {
       ::kill(process_->pid(), SIGKILL);
@@ -71,8 +72,14 @@ struct restart : test::deployment {
   // True: it was killed in that phase, agents went on meanwhile (unless they are halted for a replace), and it is back.
   // False: there are not so many phases.
   bool killed_at(int phase, const std::function<void()>& act, bool serving = true) {
+    const auto known = control_->operations();
+    if (!known) {
+      ADD_FAILURE() << known.error().text;
+      return false;
+    }
     {
       std::lock_guard lock(watching_);
+      for (const auto& o : *known) before_ = std::max(before_, o.id);
       phases_until_kill_ = phase;
       killed_ = over_ = false;
     }
@@ -131,6 +138,7 @@ struct restart : test::deployment {
   int asked_ = 0;
   std::mutex watching_;  // guards what follows
   std::condition_variable seen_;
+  operation_id before_ = 0;  // of the operations that were there before
   int phases_until_kill_ = 0;
   bool killed_ = false, over_ = false;
 };
