@@ -123,6 +123,14 @@ TEST(settings, text_that_is_no_toml_names_the_line) {
   EXPECT_THAT(s.error().text, HasSubstr("x.toml:2: "));
 }
 
+TEST(settings, a_table_name_that_is_none_is_refused_by_every_build) {
+  for (const auto* text : {"[[^model]]\n", "[^model]\n", "\x11name = 1\n"}) {
+    const auto s = settings::from_text(text, "agent.toml");
+    ASSERT_FALSE(s) << text;
+    EXPECT_THAT(s.error().text, HasSubstr("agent.toml:1: "));
+  }
+}
+
 TEST(settings, what_is_said_of_a_file_is_one_line_whatever_is_in_it) {
   const auto cut = settings::from_text("a = { flag = f\nb = 1\n");
   ASSERT_FALSE(cut);
