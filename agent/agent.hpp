@@ -17,7 +17,7 @@ namespace ballast {
 struct agent_config {
   std::string name;                               // unique in the deployment
   std::string node;                               // seats of one node share a fast link; default: host name
-  std::string coordinator;                        // address of the control gateway
+  std::string coordinator;                        // address of the control gateway; of several that may lead: with commas between
   std::string front_end = "tcp://127.0.0.1:*";    // clients connect here
   std::string advertise;                          // host that others reach this agent by; default: as bound
   std::string data = "ipc:///tmp/ballast-*";      // address pattern for tokens and weights (gpu::device_options::bind)

@@ -20,6 +20,7 @@ struct node_shell {
   clock::time_point greeted{};
   bool refused_for_good = false;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> last_totals;  // by rank: steps, nanoseconds
+  std::uint64_t term = 0;  // the highest heard: what speaks under a lower one was deposed
 
   void tick() {
     const auto now = clock::now();
@@ -44,7 +45,8 @@ struct node_shell {
       auto& last = last_totals[assigned.local_rank];
       const std::uint64_t steps = pulse.steps, spent = pulse.stepped_ns;
       seat_beat b{seat, assigned.incarnation, pulse.step, pulse.epoch, pulse.sessions, pulse.tokens, 0, {}, 0, 0};
-      if (steps > last.first) b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
+      if (steps > last.first)
+        b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
       last = {steps, spent};
       b.corrupt = setup.units[assigned.local_rank]->corrupt_pulls;
       for (model_index m = 0; m < setup.greeting.models.size(); ++m) {
@@ -55,6 +57,20 @@ struct node_shell {
       out.seats.push_back(std::move(b));
     }
     return out;
+  }
+
+  void take(const envelope& message) {
+    if (std::holds_alternative<standby>(message.body)) {
+      greeted = {};  // the link goes on to another coordinator: say hello there at once
+      return;
+    }
+    if (message.term < term) {
+      log::warn("refused `{}` from a coordinator of term {}: that of term {} leads", message_name(message.body),
+                message.term, term);
+      return;
+    }
+    term = message.term;
+    std::visit([this](const auto& body) { on(body); }, message.body);
   }
 
   void on(const welcome& w) {
@@ -112,8 +128,7 @@ node_actor::behavior_type node(node_actor::stateful_pointer<node_shell> self, st
   shell->setup = std::move(*setup);
   shell->self = self;
   self->send(self, tick_note{});
-  return {[shell](const node_note& note) { std::visit([&](const auto& body) { shell->on(body); }, note.message->body); },
-          [shell](const tick_note&) { shell->tick(); }};
+  return {[shell](const node_note& note) { shell->take(*note.message); }, [shell](const tick_note&) { shell->tick(); }};
 }
 
 }  // namespace

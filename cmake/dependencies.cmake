@@ -20,6 +20,7 @@ find_package(nlohmann_json REQUIRED CONFIG)
 find_package(CLI11 REQUIRED CONFIG)
 find_package(ZLIB REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(CURL REQUIRED)
 
 header_only(tomlplusplus toml++/toml.h)
 header_only(msgpack msgpack.hpp)

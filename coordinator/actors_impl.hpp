@@ -61,6 +61,9 @@ struct coordinator_ports {
 
   std::function<status(const std::string& peer, const envelope& message)> send;
   std::function<status(const envelope& message)> publish;
+  // Whether the store is still this coordinator's: any thread. And the term of everything that goes out.
+  std::function<possession()> held = [] { return possession::ours; };
+  std::uint64_t term = 0;
   // Messages on their way to the actor: its mailbox has no bound of its own, so the gateway counts (see max_waiting).
   std::atomic<std::size_t> waiting{0};
   static constexpr std::size_t max_waiting =
@@ -101,9 +104,10 @@ class coordinator_shell {
   void stop();
 
  private:
-  // While the store fails, or keeps it waiting, the coordinator is as one that is held up: time stands still, what agents
-  // say is dropped (they repeat it), operators are refused.
-  bool held_up() const { return failing_ || gate_.full(); }
+  // While the store fails, keeps it waiting or may be another's, the coordinator is as one that is held up: time stands
+  // still, what agents say is dropped (they repeat it), operators are refused.
+  bool held_up() const { return failing_ || gate_.full() || !leads(); }
+  bool leads() const { return ports_->held() == possession::ours; }
   void refuse_operator(const cluster::input_body& what);
   void take(const cluster::input_body& what);
   void advance();

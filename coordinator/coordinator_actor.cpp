@@ -43,7 +43,9 @@ void coordinator_shell::refuse_operator(const cluster::input_body& what) {
       !std::holds_alternative<abort_request>(body) && !std::holds_alternative<get_status>(body) &&
       !std::holds_alternative<get_operations>(body))
     return;
-  const auto why = failing_ ? failing_->text : std::string("too much waits for the store");
+  const std::string why = failing_  ? failing_->text
+                          : leads() ? "too much waits for the store"
+                                    : "another coordinator may lead by now";
   cluster::effect::send answer{
       m->peer, m->content.id,
       refused{{errc::unavailable, "nothing is decided while the state cannot be saved: " + why + "; try again"}}};
@@ -125,7 +127,7 @@ void coordinator_shell::stop() {
 }
 
 void coordinator_shell::perform(cluster::effect::send& e) {
-  const envelope message{e.id != 0 ? e.id : ++last_id_, "coordinator", std::move(e.body)};
+  const envelope message{e.id != 0 ? e.id : ++last_id_, "coordinator", std::move(e.body), ports_->term};
   if (auto sent = ports_->send(e.peer, message); !sent)
     log::warn("coordinator: {} not sent: {}", message_name(message.body), sent.error().text);
 }
@@ -141,7 +143,7 @@ void coordinator_shell::perform(cluster::effect::request_plan& e) {
 }
 
 void coordinator_shell::perform(cluster::effect::publish& e) {
-  const envelope message{++last_id_, "coordinator", std::move(e.what)};
+  const envelope message{++last_id_, "coordinator", std::move(e.what), ports_->term};
   if (auto sent = ports_->publish(message); !sent)
     log::debug("coordinator: event not published: {}", sent.error().text);
 }

@@ -8,8 +8,10 @@
 
 namespace ballast {
 
-// `where`: memory (or nothing), or sqlite://FILE, relative to where the process runs unless FILE begins with a slash.
-// Errors: invalid_argument, and those of open_sqlite_store.
+// `where`: memory (or nothing); sqlite://FILE, relative to where the process runs unless FILE begins with a slash; or
+// etcd://HOST:PORT[,…][/PREFIX]. Errors: invalid_argument, those of open_sqlite_store and of etcd_candidate::lead.
 result<std::unique_ptr<store>> open_store(const std::string& where);
+// Whether several coordinators may wait for it, each to lead in its turn.
+bool is_replicated(const std::string& where);
 
 }  // namespace ballast

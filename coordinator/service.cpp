@@ -112,6 +112,11 @@ result<std::shared_ptr<beginning>> begin_from(std::shared_ptr<store> kept, const
 result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_context& context,
                                                                         coordinator_config config) {
   if (auto ok = check_config(config); !ok) return fail(ok.error());
+  if (is_replicated(config.store))
+    return fail(errc::invalid_argument,
+                fmt::format("store = {}: its coordinators are processes of their own; run ballast-coordinator, or keep "
+                            "the state in a file (sqlite://FILE)",
+                            config.store));
   auto kept = open_store(config.store);
   if (!kept) return fail(kept.error());
   return start(context, std::move(config), std::move(*kept));
@@ -123,10 +128,16 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
   if (auto ok = check_config(config); !ok) return fail(ok.error());
   if (!config.record_stats.empty())
     if (auto ok = check_recording(config.record_stats); !ok) return fail(ok.error());
-  auto from = begin_from(std::move(kept), config);
+  auto from = begin_from(kept, config);
   if (!from) return fail(from.error());
   auto made = std::make_unique<impl>();
   made->ports = std::make_shared<coordinator_ports>(context.security().limits.waiting);
+  made->ports->term = kept->term();
+  // Its actor lets go of the store when it stops.
+  made->ports->held = [weak = std::weak_ptr(std::exchange(kept, nullptr))] {
+    const auto still = weak.lock();
+    return still ? still->held() : possession::lost;
+  };
   made->system.emplace(made->settings);
   // The links exist before anything is sent: the actor only answers messages and ticks, and gets none before `open`.
   auto* raw = made.get();
@@ -146,6 +157,7 @@ coordinator_service::coordinator_service(std::unique_ptr<impl> made) : impl_(std
 coordinator_service::~coordinator_service() { stop(); }
 const std::string& coordinator_service::address() const noexcept { return impl_->gateway->address(); }
 const std::string& coordinator_service::events_address() const noexcept { return impl_->events->address(); }
+possession coordinator_service::held() const noexcept { return impl_->ports->held(); }
 void coordinator_service::stop() { impl_->stop(); }
 
 }  // namespace ballast

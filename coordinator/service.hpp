@@ -42,7 +42,7 @@ struct coordinator_config {
   std::uint32_t record_interval_steps = 0;       // steps in one record; 0: load_interval_steps
   std::uint32_t record_stats_mib = 256;          // a file that has grown to it is put aside
   std::uint32_t record_stats_files = 4;          // kept, with the one being written
-  std::string store;                             // memory, or sqlite://FILE; empty: memory
+  std::string store;                             // memory, sqlite://FILE or etcd://HOST:PORT; empty: memory
   std::string read_stats;                        // recorded loads that the first placement is planned from; empty: none
   link_security security;                        // for the process's link_context
 };
@@ -51,6 +51,7 @@ struct coordinator_config {
 result<coordinator_config> read_coordinator_config(const std::string& path);
 
 class store;
+enum class possession;
 
 class coordinator_service {
  public:
@@ -62,6 +63,8 @@ class coordinator_service {
   ~coordinator_service();  // stops
   const std::string& address() const noexcept;         // bound addresses
   const std::string& events_address() const noexcept;
+  // Whether the store is still this coordinator's. Once it is lost this one decides nothing more: stop it.
+  possession held() const noexcept;
   void stop();
 
  private:

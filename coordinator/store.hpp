@@ -36,18 +36,30 @@ struct store_change {
   void append(store_change later);
 };
 
+// Whose a store is: it belongs to one coordinator at a time.
+enum class possession {
+  ours,
+  in_doubt,  // it may be another's by now; nothing may be decided
+  lost,      // for good: what is written is refused
+};
+
 // Threads: one caller at a time; calls may block.
 class store {
  public:
   virtual ~store() = default;
 
   // All of the change or nothing of it; on its medium when it returns. Errors: io, unavailable (the same call may be
-  // made again, also where the change did arrive).
+  // made again, also where the change did arrive); fenced (it belongs to another coordinator now).
   virtual status apply(const store_change& change) = 0;
   // What is there. Errors: io, unavailable, malformed.
   virtual result<rows> load() = 0;
   // The newest lines, oldest first.
   virtual result<std::vector<journal_record>> journal() = 0;
+
+  // Grows with each coordinator that the store comes to belong to; 0: it cannot change hands.
+  virtual std::uint64_t term() const noexcept { return 0; }
+  // By this process's own clock. Any thread; never blocks.
+  virtual possession held() const noexcept { return possession::ours; }
 
   static constexpr std::size_t journal_kept = 4096;  // lines; older ones go
 };

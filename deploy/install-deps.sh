@@ -4,17 +4,17 @@
 # deploy/fuzz.sh builds with. This is the only place in the project that names packages.
 set -euo pipefail
 
-runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libxxhash0 zlib1g libyaml-0-2)
+runtime=(libcaf-core0.17 libzmq5 libspdlog1.10 libfmt9 libsqlite3-0 libcurl4 libxxhash0 zlib1g libyaml-0-2)
 packages=(
   # tools
   cmake g++ ninja-build ccache
   # the programs
   libcaf-dev cppzmq-dev libzmq3-dev libmsgpack-cxx-dev libspdlog-dev libfmt-dev libcli11-dev nlohmann-json3-dev
-  libtomlplusplus-dev libsqlite3-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev libyaml-dev
+  libtomlplusplus-dev libsqlite3-dev libcurl4-openssl-dev libeigen3-dev libexpected-dev libxxhash-dev zlib1g-dev libyaml-dev
   # the charts of ballast report
   node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
   # the tests
-  libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack python3-numpy
+  libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack python3-numpy etcd-server
 )
 case ${1:-} in
   "") ;;

@@ -100,7 +100,8 @@ class reader {
       return wrong(type_at,
                    fmt::format("the name of a message of protocol version {}, not {}", protocol_version, shown(*type)));
     const place body_at{nullptr, "body"};
-    return read_variant(find(frame, "body", guess), to.body, index, body_at);
+    return read_variant(find(frame, "body", guess), to.body, index, body_at) &&
+           field(frame, "term", to.term, nullptr, guess);
   }
 
  private:

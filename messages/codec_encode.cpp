@@ -23,13 +23,14 @@ struct sink {
 class writer {
  public:
   void write(const envelope& message) {
-    pack_.pack_map(5);
+    pack_.pack_map(message.term == 0 ? 5 : 6);
     entry("v", protocol_version);
     entry("type", message_name(message.body));
     entry("id", message.id);
     entry("sender", message.sender);
     text("body");
     std::visit([this](const auto& body) { write(body); }, message.body);
+    if (message.term != 0) entry("term", message.term);
   }
 
   byte_buffer take() { return std::move(out_.bytes); }

@@ -210,6 +210,7 @@ template <class F> void fields(of<cancel_request>, F f) { f("id", &cancel_reques
 template <class F> void fields(of<session_handover>, F f) {
   f("handover", &session_handover::handover); f("sessions", &session_handover::sessions);
 }
+template <class F> void fields(of<standby>, F f) { f("leader", &standby::leader); }
 template <class F> void fields(of<handover_taken>, F f) {
   f("handover", &handover_taken::handover); f("ok", &handover_taken::ok);
 }

@@ -125,7 +125,7 @@ struct link::impl {
   void wait(link_socket& socket, milliseconds longest);
   bool receive_some(link_socket& socket);
   void tell_connections(link_socket& socket);
-  void take_in(link_socket::incoming arrived);
+  bool take_in(link_socket::incoming arrived);
   void refuse(const std::string& peer, std::uint64_t id, const error& why);
   bool too_fast(const link_socket::incoming& arrived);
   bool complain(const std::string& peer, const error& why);
@@ -197,7 +197,7 @@ bool link::impl::receive_some(link_socket& socket) {
     auto arrived = socket.receive();
     tell_connections(socket);
     if (!arrived) return false;
-    take_in(std::move(*arrived));
+    if (take_in(std::move(*arrived))) socket.move_on();
   }
   return true;
 }
@@ -227,8 +227,9 @@ void link::impl::tell_connections(link_socket& socket) {
     }
 }
 
-void link::impl::take_in(link_socket::incoming arrived) {
-  if (too_fast(arrived)) return;
+// True: the peer stands by, and somebody else is to be asked.
+bool link::impl::take_in(link_socket::incoming arrived) {
+  if (too_fast(arrived)) return false;
   const byte_view frame(static_cast<const std::byte*>(arrived.body.data()), arrived.body.size());
   result<envelope> message = arrived.several
                                  ? fail(errc::malformed, "frame: one of several; send each message as a single frame")
@@ -237,21 +238,24 @@ void link::impl::take_in(link_socket::incoming arrived) {
     if (const auto ok = options.admits(arrived.user, message->body); !ok) {
       forbidden.fetch_add(1, std::memory_order_relaxed);
       (void)complain(arrived.peer, ok.error());
-      return refuse(arrived.peer, message->id, ok.error());
+      refuse(arrived.peer, message->id, ok.error());
+      return false;
     }
   }
   if (message) {
     received.fetch_add(1, std::memory_order_relaxed);
+    const bool stands_by = std::holds_alternative<standby>(message->body);
     try {
       on_message(arrived.peer, std::move(*message));
     } catch (const std::exception& e) {
       log::error("link {}: a handler threw ({}); the message is lost, please report this", options.name, e.what());
     }
-    return;
+    return stands_by;
   }
   malformed.fetch_add(1, std::memory_order_relaxed);
   (void)complain(arrived.peer, message.error());
   if (!arrived.peer.empty()) refuse(arrived.peer, id_of(frame, options.limits), message.error());
+  return false;
 }
 
 // True if it was logged.

@@ -44,6 +44,9 @@ enum class link_kind { dealer, router, publisher, subscriber };
 struct link_options {
   link_kind kind = link_kind::dealer;
   std::string address;  // tcp://host:port (port * when binding), ipc://path, inproc://name
+  // A dealer may be given several, with commas between: it is connected to one, and goes on to the next when that one
+  // is not there, has gone, hangs for two seconds, or answers `standby`. What was on its way is lost. A subscriber is
+  // connected to all of them. Not for inproc.
   bool bind = false;
   std::string identity;  // dealer: routing id; empty: drawn by ZeroMQ
   std::string name;      // sender field of what goes out, and in logs

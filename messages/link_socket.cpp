@@ -8,14 +8,20 @@
 
 #include "messages/curve_impl.hpp"
 #include "messages/link_socket_impl.hpp"
+#include "messages/log.hpp"
 
 namespace ballast {
 namespace {
 
+using clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr int frames_in_zmq = 256;  // on each side of a connection, beyond our own queue
 constexpr milliseconds for_the_listener{1000};
+// Of a dealer with several addresses: what is told of a connection so soon may be about the one before; it is told
+// again.
+constexpr milliseconds settling{20};
+constexpr int longest_connect_ms = 500, longest_handshake_ms = 1000, longest_silence_ms = 2000;
 
 int socket_type(link_kind kind) {
   switch (kind) {
@@ -53,6 +59,16 @@ bool send_part(zmq::socket_t& to, zmq::message_t& part, int flags) {
   return unless_interrupted([&] { return zmq_msg_send(part.handle(), to.handle(), flags | ZMQ_DONTWAIT); });
 }
 
+std::vector<std::string> split(const std::string& addresses) {
+  std::vector<std::string> out;
+  for (std::size_t from = 0; from <= addresses.size();) {
+    const auto comma = std::min(addresses.find(',', from), addresses.size());
+    out.push_back(addresses.substr(from, comma - from));
+    from = comma + 1;
+  }
+  return out;
+}
+
 // Addresses of monitors are never used twice: the last one may still be on its way out.
 std::string monitor_address() {
   static std::atomic<std::uint64_t> count{0};
@@ -62,39 +78,65 @@ std::string monitor_address() {
 }  // namespace
 
 link_socket::link_socket(zmq::context_t& context, const link_security& security, const link_options& options)
-    : security_(security), options_(options), context_(context), socket_(context, socket_type(options.kind)) {}
+    : security_(security),
+      options_(options),
+      context_(context),
+      socket_(context, socket_type(options.kind)),
+      addresses_(options.bind ? std::vector{options.address} : split(options.address)) {}
+
+void link_socket::set_options() {
+  socket_.set(zmq::sockopt::linger, 0);
+  socket_.set(zmq::sockopt::sndhwm, frames_in_zmq);
+  socket_.set(zmq::sockopt::rcvhwm, frames_in_zmq);
+  socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options_.limits.frame_bytes));
+  // A host that vanished without a word is noticed, and its routing id and buffers are given up.
+  socket_.set(zmq::sockopt::heartbeat_ivl, follows() ? longest_silence_ms / 4 : 2000);
+  socket_.set(zmq::sockopt::heartbeat_timeout, follows() ? longest_silence_ms : 10000);
+  socket_.set(zmq::sockopt::heartbeat_ttl, 20000);
+  socket_.set(zmq::sockopt::tcp_keepalive, 1);
+  socket_.set(zmq::sockopt::reconnect_ivl, 5);        // doubles up to the next
+  socket_.set(zmq::sockopt::reconnect_ivl_max, 200);  // a peer that is back is not kept waiting
+  if (!options_.identity.empty()) socket_.set(zmq::sockopt::routing_id, options_.identity);
+  if (options_.kind == link_kind::subscriber) socket_.set(zmq::sockopt::subscribe, "");
+  if (options_.announce) socket_.set(zmq::sockopt::probe_router, true);
+  // Or only the first connection is announced, and what waits for one address goes with it.
+  if (options_.announce || follows()) socket_.set(zmq::sockopt::immediate, true);
+  const auto handshake = static_cast<int>(security_.limits.handshake_ms);
+  socket_.set(zmq::sockopt::handshake_ivl, follows() ? std::min(handshake, longest_handshake_ms) : handshake);
+  if (follows()) {
+    socket_.set(zmq::sockopt::connect_timeout, longest_connect_ms);
+    watch(ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED);
+  }
+  if (is_router()) {
+    socket_.set(zmq::sockopt::router_mandatory, true);
+    socket_.set(zmq::sockopt::router_handover, true);
+    if (options_.on_connection) watch(ZMQ_EVENT_DISCONNECTED);
+  }
+}
+
+// In reverse order, so that a dealer is left with what belongs to the first: keys are options of the socket.
+status link_socket::connect_all() {
+  for (auto address = addresses_.rbegin(); address != addresses_.rend(); ++address) {
+    const auto at = curve::prepare(socket_, security_, *address, false, curve::messages_domain);
+    if (!at) return fail(at.error());
+    if (!follows()) socket_.connect(*at);
+    connected_ = *at;
+  }
+  if (follows()) socket_.connect(connected_);
+  since_ = clock::now();
+  return {};
+}
 
 status link_socket::open(std::string& address) {
   try {
-    socket_.set(zmq::sockopt::linger, 0);
-    socket_.set(zmq::sockopt::sndhwm, frames_in_zmq);
-    socket_.set(zmq::sockopt::rcvhwm, frames_in_zmq);
-    socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options_.limits.frame_bytes));
-    // A host that vanished without a word is noticed, and its routing id and buffers are given up.
-    socket_.set(zmq::sockopt::heartbeat_ivl, 2000);
-    socket_.set(zmq::sockopt::heartbeat_timeout, 10000);
-    socket_.set(zmq::sockopt::heartbeat_ttl, 20000);
-    socket_.set(zmq::sockopt::tcp_keepalive, 1);
-    socket_.set(zmq::sockopt::reconnect_ivl, 5);        // doubles up to the next
-    socket_.set(zmq::sockopt::reconnect_ivl_max, 200);  // a peer that is back is not kept waiting
-    if (!options_.identity.empty()) socket_.set(zmq::sockopt::routing_id, options_.identity);
-    if (options_.kind == link_kind::subscriber) socket_.set(zmq::sockopt::subscribe, "");
-    if (options_.announce) {
-      socket_.set(zmq::sockopt::probe_router, true);
-      socket_.set(zmq::sockopt::immediate, true);  // or only the first connection is announced
-    }
-    if (is_router()) {
-      socket_.set(zmq::sockopt::router_mandatory, true);
-      socket_.set(zmq::sockopt::router_handover, true);
-      if (options_.on_connection) watch_connections();
-    }
-    socket_.set(zmq::sockopt::handshake_ivl, static_cast<int>(security_.limits.handshake_ms));
-    const auto at = curve::prepare(socket_, security_, options_.address, options_.bind, curve::messages_domain);
-    if (!at) return fail(at.error());
-    if (options_.bind)
+    set_options();
+    if (options_.bind) {
+      const auto at = curve::prepare(socket_, security_, options_.address, true, curve::messages_domain);
+      if (!at) return fail(at.error());
       socket_.bind(*at);
-    else
-      socket_.connect(*at);
+    } else if (auto ok = connect_all(); !ok) {
+      return ok;
+    }
     address = socket_.get(zmq::sockopt::last_endpoint);
     if (options_.bind) address = curve::announced(security_, address);
     return {};
@@ -106,12 +148,34 @@ status link_socket::open(std::string& address) {
   }
 }
 
-void link_socket::watch_connections() {
+void link_socket::watch(int events) {
   const auto address = monitor_address();
-  if (zmq_socket_monitor(socket_.handle(), address.c_str(), ZMQ_EVENT_DISCONNECTED) != 0) throw zmq::error_t();
+  if (zmq_socket_monitor(socket_.handle(), address.c_str(), events) != 0) throw zmq::error_t();
   monitor_ = zmq::socket_t(context_, zmq::socket_type::pair);
   monitor_.set(zmq::sockopt::linger, 0);
   monitor_.connect(address);
+}
+
+void link_socket::move_on() {
+  if (!follows()) return;
+  at_ = (at_ + 1) % addresses_.size();
+  try {
+    socket_.disconnect(connected_);
+    const auto next = curve::prepare(socket_, security_, addresses_[at_], false, curve::messages_domain);
+    connected_ = next.value_or(addresses_[at_]);  // all of them were prepared before
+    socket_.connect(connected_);
+  } catch (const zmq::error_t&) {
+    log::warn("link {}: cannot connect to {}: {}", options_.name, connected_, zmq_strerror(zmq_errno()));
+  }
+  since_ = clock::now();
+}
+
+// Whatever is told of a dealer's connection says that it has ended or could not be made.
+void link_socket::follow() {
+  zmq::message_t part;
+  bool told = false;
+  while (receive_part(monitor_, part)) told = true;
+  if (told && clock::now() >= since_ + settling) move_on();
 }
 
 // An event is two parts: number (16 bits) and value (32 bits), here the descriptor; and an address.
@@ -137,7 +201,8 @@ void link_socket::note_announced(const std::string& peer, int connection) {
 }
 
 std::optional<link_socket::incoming> link_socket::receive() {
-  if (watches()) note_closed();
+  if (follows()) follow();
+  if (is_router() && watches()) note_closed();
   for (;;) {
     incoming got;
     if (!receive_part(socket_, got.body)) return std::nullopt;
@@ -150,7 +215,7 @@ std::optional<link_socket::incoming> link_socket::receive() {
     got.several = got.body.more();
     zmq::message_t rest;
     for (bool more = got.several; more;) more = receive_part(socket_, rest) && rest.more();  // parts arrive together
-    if (!watches() || got.several || got.body.size() != 0) return got;
+    if (!is_router() || !watches() || got.several || got.body.size() != 0) return got;
     note_announced(got.peer, zmq_msg_get(got.body.handle(), ZMQ_SRCFD));
   }
 }

@@ -33,7 +33,9 @@ class link_socket {
   std::optional<incoming> receive();  // none: nothing has arrived
   // Connections that began (true) or were closed (false) since the last call, in order.
   std::vector<std::pair<std::string, bool>> connection_news() { return std::exchange(news_, {}); }
-  sent send(outgoing& message);       // held_up: `message` is as it was
+  sent send(outgoing& message);  // held_up: `message` is as it was
+  // Leaves the address that it is connected to for the next one; nothing where there is only one.
+  void move_on();
   // Sleeps until the socket or `bell` has something, `longest` passed (negative: for ever) or a signal came. True if a
   // dealer can send again.
   struct woken {
@@ -46,7 +48,11 @@ class link_socket {
  private:
   bool is_router() const { return options_.kind == link_kind::router; }
   bool watches() const { return monitor_.handle() != nullptr; }
-  void watch_connections();
+  bool follows() const { return options_.kind == link_kind::dealer && addresses_.size() > 1; }
+  void set_options();
+  status connect_all();
+  void watch(int events);
+  void follow();
   void note_closed();
   void note_announced(const std::string& peer, int connection);
 
@@ -54,7 +60,11 @@ class link_socket {
   const link_options& options_;
   zmq::context_t& context_;
   zmq::socket_t socket_;
-  zmq::socket_t monitor_;              // only where connections are watched
+  zmq::socket_t monitor_;               // only where connections are watched
+  std::vector<std::string> addresses_;  // of who may be connected to
+  std::size_t at_ = 0;                  // which of them a dealer is connected to,
+  std::string connected_;               // as ZeroMQ knows it,
+  std::chrono::steady_clock::time_point since_{};
   std::map<int, std::string> peers_;  // by descriptor of their connection: as many as there are connections
   std::vector<std::pair<std::string, bool>> news_;
 };

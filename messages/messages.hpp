@@ -188,6 +188,9 @@ struct get_operations { bool operator==(const get_operations&) const = default; 
 struct operation_list { std::vector<operation_status> operations; bool operator==(const operation_list&) const = default; };
 struct accepted { operation_id operation = 0; bool operator==(const accepted&) const = default; };
 struct refused { error failure; bool operator==(const refused&) const = default; };  // answer to any request
+// Answer to anything by a coordinator that does not lead: ask the others. `leader`: the gateway of the one that does,
+// as far as is known.
+struct standby { std::string leader; bool operator==(const standby&) const = default; };
 
 // Published to every watcher. Lossy by nature: a gap in `sequence` means: ask for the status.
 struct event {
@@ -241,7 +244,7 @@ using message_body =
     std::variant<hello, welcome, heartbeat, seat_command, seat_outcome, load_summary, seat_trouble, fence, get_status,
                  cluster_status, scale_request, rebalance_request, rebalance_preview, abort_request, get_operations,
                  operation_list, accepted, refused, event, inference_request, inference_output, request_moved,
-                 request_refused, cancel_request, session_handover, handover_taken>;
+                 request_refused, cancel_request, session_handover, handover_taken, standby>;
 
 inline constexpr std::uint32_t protocol_version = 1;
 
@@ -249,6 +252,7 @@ struct envelope {
   std::uint64_t id = 0;        // the sender's; an answer repeats the id of what it answers
   std::string sender;          // name of the process, for logs
   message_body body;
+  std::uint64_t term = 0;      // of a coordinator that leads in its turn; who has heard a higher one refuses it
   bool operator==(const envelope&) const = default;
 };
 

@@ -35,7 +35,8 @@ inline constexpr std::array message_names{"hello",
                                           "request_refused",
                                           "cancel_request",
                                           "session_handover",
-                                          "handover_taken"};
+                                          "handover_taken",
+                                          "standby"};
 
 inline constexpr std::array command_names{"prepare", "stage",  "publish",   "reclaim",    "open_comm", "connect_comm",
                                           "arm",     "disarm", "probation", "close_comm", "drain",     "undrain",

@@ -26,6 +26,7 @@ std::string draw_request_id() {
 }
 
 constexpr std::size_t remembered_operations = 256;
+constexpr std::chrono::milliseconds after_a_move{50};
 
 }  // namespace
 
@@ -36,10 +37,13 @@ struct control_client::impl {
   std::mutex mutex;  // guards all below
   std::condition_variable changed;
   std::uint64_t next_id = 0;
+  std::uint64_t moves = 0;                                    // to another coordinator
   std::map<std::uint64_t, std::optional<message_body>> open;  // requests under way, by message id
   std::map<operation_id, operation_status> seen;              // newest known state; the oldest are forgotten
 
   std::unique_ptr<link> events, control;  // last: their threads stop first
+
+  bool several() const { return options.coordinator.find(',') != std::string::npos; }
 
   void remember(const operation_status& op) {
     seen[op.id] = op;
@@ -50,6 +54,10 @@ struct control_client::impl {
     const std::lock_guard lock(mutex);
     const auto at = open.find(message.id);
     if (at == open.end() || at->second.has_value()) return;
+    if (std::holds_alternative<standby>(message.body) && several()) {
+      ++moves;  // the link goes on to the next address
+      return changed.notify_all();
+    }
     at->second = std::move(message.body);
     changed.notify_all();
   }
@@ -78,14 +86,23 @@ struct control_client::impl {
       lock.unlock();
       (void)control->send("", {id, options.name, question});  // a full queue: the next attempt
       lock.lock();
-      const auto until = std::min(end, clock::now() + options.attempt);
-      if (!changed.wait_until(lock, until, [&] { return open[id].has_value(); })) continue;
+      const auto answered = [&] { return open[id].has_value(); };
+      const auto sent = clock::now();
+      const auto before = moves;
+      changed.wait_until(lock, std::min(end, sent + options.attempt), [&] { return answered() || moves != before; });
+      // Where nobody leads yet, it is not asked faster than that.
+      if (!answered()) changed.wait_until(lock, std::min({end, sent + options.attempt, sent + after_a_move}), answered);
+      if (!answered()) continue;
       answer = std::move(*open[id]);
       break;
     }
     open.erase(id);
     if (answer) {
       if (auto* no = std::get_if<refused>(&*answer)) return fail(no->failure);
+      if (auto* idle = std::get_if<standby>(&*answer))
+        return fail(errc::unavailable,
+                    fmt::format("{} stands by{}{}; name every coordinator, with commas between", options.coordinator,
+                                idle->leader.empty() ? "" : " for ", idle->leader));
     }
     return answer;
   }

@@ -15,8 +15,8 @@
 namespace ballast {
 
 struct control_options {
-  std::string coordinator;  // control gateway
-  std::string events;       // its event publisher; empty: operations are watched by asking only
+  std::string coordinator;  // control gateway; of several that may lead: with commas between
+  std::string events;       // its event publisher (or theirs); empty: operations are watched by asking only
   std::string name = "ballast";
   std::chrono::milliseconds attempt{500};    // an unanswered request is sent again under the same id
   std::chrono::milliseconds deadline{5000};  // for any answer

@@ -17,7 +17,7 @@
 namespace ballast {
 
 struct serving_options {
-  std::string coordinator;  // control gateway
+  std::string coordinator;  // control gateway; of several that may lead: with commas between
   std::string events;       // its event publisher; empty: asks once in `status_interval`
   std::string name = "client";
   book_options book{};

@@ -327,6 +327,26 @@ TEST_F(agents_test, a_fenced_agent_forgets_everything_and_joins_again) {
   expect_exact(0, "again", 1);
 }
 
+// Coordinators lead in turn; what an earlier one still says is refused, whatever it is.
+TEST_F(agents_test, a_coordinator_of_a_lower_term_is_not_obeyed) {
+  start(1);
+  serve_on({0});
+  auto& seat = script.seats[0];
+  const auto hold = [&](std::uint64_t sequence, std::uint64_t term) {
+    const seat_command c{seat_id{0}, seat.incarnation, sequence, 1, command::hold{}};
+    EXPECT_TRUE(script.wire->send(seat.peer, {0, "script", c, term}));
+  };
+  hold(++seat.sequence, 7);
+  EXPECT_TRUE(script.await(0, seat.sequence).ok);
+  const auto refused = ++seat.sequence;
+  hold(refused, 6);
+  (void)script.wire->send(seat.peer, {0, "script", fence{seat_id{0}, 1}, 6});
+  (void)script.wire->send(seat.peer, {0, "script", fence{seat_id{0}, 1}});
+  hold(++seat.sequence, 7);
+  EXPECT_TRUE(script.await(0, seat.sequence).ok) << "it was neither fenced nor is it deaf";
+  EXPECT_FALSE(script.outcomes.contains({0, refused}));
+}
+
 TEST_F(agents_test, bad_models_and_addresses_are_refused_at_start_in_one_line) {
   agent_config c;
   c.name = "bad";

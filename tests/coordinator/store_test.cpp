@@ -12,6 +12,7 @@
 
 #include "coordinator/effect_gate.hpp"
 #include "coordinator/open_store.hpp"
+#include "tests/support/etcd_cluster.hpp"
 
 namespace ballast {
 namespace {
@@ -30,18 +31,26 @@ journal_record line(operation_id id) {
 
 struct Store : testing::TestWithParam<const char*> {
   void SetUp() override {
+    if (std::string(GetParam()) == "etcd") {
+      if (const auto why = test::etcd_cluster::missing()) GTEST_SKIP() << *why;
+      etcd = std::make_unique<test::etcd_cluster>();
+    }
     folder = std::filesystem::path(testing::TempDir()) / ("store-" + std::to_string(::getpid()));
     std::filesystem::create_directories(folder);
   }
   void TearDown() override { std::filesystem::remove_all(folder); }
   std::string file() const { return (folder / "below" / "state.db").string(); }
-  std::string where() const { return std::string(GetParam()) == "memory" ? "memory" : "sqlite://" + file(); }
+  std::string where() const {
+    if (etcd) return etcd->store("test");
+    return std::string(GetParam()) == "memory" ? "memory" : "sqlite://" + file();
+  }
   std::unique_ptr<store> open() {
     auto opened = open_store(where());
     EXPECT_TRUE(opened) << opened.error().text;
     return std::move(*opened);
   }
   std::filesystem::path folder;
+  std::unique_ptr<test::etcd_cluster> etcd;
 };
 
 TEST_P(Store, HoldsWhatWasPutUntilItIsErased) {
@@ -66,7 +75,7 @@ TEST_P(Store, KeepsTheNewestLinesOfTheJournalInTheirOrder) {
   EXPECT_EQ(lines->front().operation.id, 11u);
   EXPECT_EQ(lines->back(), line(9999));
 }
-INSTANTIATE_TEST_SUITE_P(Kinds, Store, testing::Values("memory", "sqlite"), [](const auto& p) { return p.param; });
+INSTANTIATE_TEST_SUITE_P(Kinds, Store, testing::Values("memory", "sqlite", "etcd"), [](const auto& p) { return p.param; });
 
 struct InAFile : Store {};
 INSTANTIATE_TEST_SUITE_P(Kinds, InAFile, testing::Values("sqlite"), [](const auto& p) { return p.param; });

@@ -52,7 +52,7 @@ TEST(codec, the_list_of_fields_names_every_member_of_every_struct) {
                                           slot_ref, comm_member, session_target, model_description, rank_offer,
                                           seat_assignment, seat_beat, model_status, seat_status, operation_status>{});
   EXPECT_EQ(members_of<replica>(), 3u);
-  EXPECT_EQ(members_of<envelope>(), 3u);
+  EXPECT_EQ(members_of<envelope>(), 4u);
 }
 
 TEST(codec, names_are_those_of_the_types) {
@@ -91,6 +91,17 @@ TEST(codec, numbers_at_their_ends_come_back_exactly) {
     ASSERT_TRUE(back) << back.error().text;
     EXPECT_EQ(*back, message);
   }
+}
+
+TEST(codec, the_term_travels_only_where_there_is_one) {
+  envelope message{7, "coordinator", fence{seat_id{1}, 2}};
+  const auto without = encode(message);
+  message.term = ~std::uint64_t{0};
+  const auto back = decode(encode(message));
+  ASSERT_TRUE(back) << back.error().text;
+  EXPECT_EQ(*back, message);
+  EXPECT_EQ(decode(without)->term, 0u);
+  EXPECT_LT(without.size(), encode(message).size());
 }
 
 TEST(codec, counts_take_few_bytes) {

@@ -150,5 +150,75 @@ TEST_P(link_connections, leave_the_address_free_once_their_router_has_stopped) {
 INSTANTIATE_TEST_SUITE_P(transports, link_connections, testing::Values("ipc", "tcp"),
                          [](const auto& p) { return p.param; });
 
+// A dealer that was given the addresses of two routers.
+struct link_following : testing::TestWithParam<std::string> {
+  // What is on its way at a change of routers is lost: sent again until it arrives.
+  bool reaches(link& dealer, inbox& at) {
+    at.clear();
+    for (int i = 0; i < 600; ++i) {
+      (void)dealer.send("", numbered(1));
+      if (!at.wait_for(1, std::chrono::milliseconds(100)).empty()) return true;
+    }
+    return false;
+  }
+  link::handler saying_standby(std::unique_ptr<link>& router) {
+    return [&router](const std::string& peer, const envelope& m) {
+      if (router) (void)router->send(peer, {m.id, "router", standby{"elsewhere"}});
+    };
+  }
+  std::unique_ptr<link> dealer_to_both() {
+    auto options = dealer_to(at_a + "," + at_b, "d");
+    options.announce = true;
+    return opened(context, options, answers.handler());
+  }
+  link_options router_that_watches(const std::string& address) {
+    auto options = router_at(address);
+    options.on_connection = [](const std::string&, bool) {};
+    return options;
+  }
+  void SetUp() override {
+    a = opened(context, router_that_watches(fresh_address(GetParam())), got_a.handler());
+    b = opened(context, router_that_watches(fresh_address(GetParam())), got_b.handler());
+    at_a = a->address();
+    at_b = b->address();
+  }
+
+  link_context context;
+  inbox got_a, got_b, answers;
+  std::unique_ptr<link> a, b;
+  std::string at_a, at_b;
+};
+
+TEST_P(link_following, goes_on_to_the_next_address_where_nobody_is) {
+  a->stop();
+  const auto dealer = dealer_to_both();
+  EXPECT_TRUE(reaches(*dealer, got_b));
+}
+
+TEST_P(link_following, goes_on_when_its_router_goes_and_back_again) {
+  const auto dealer = dealer_to_both();
+  ASSERT_TRUE(reaches(*dealer, got_a));
+  a->stop();
+  EXPECT_TRUE(reaches(*dealer, got_b));
+  ASSERT_TRUE(b->send("d", numbered(9)));
+  EXPECT_EQ(answers.wait_for(1).back().second.id, 9u);
+  a = opened(context, router_that_watches(at_a), got_a.handler());
+  b->stop();
+  EXPECT_TRUE(reaches(*dealer, got_a));
+}
+
+TEST_P(link_following, goes_on_when_its_router_stands_by) {
+  a->stop();
+  std::unique_ptr<link> idle;
+  idle = opened(context, router_that_watches(at_a), saying_standby(idle));
+  const auto dealer = dealer_to_both();
+  EXPECT_TRUE(reaches(*dealer, got_b));
+  EXPECT_EQ(got_a.size(), 0u);
+  idle->stop();
+}
+
+INSTANTIATE_TEST_SUITE_P(transports, link_following, testing::Values("ipc", "tcp"),
+                         [](const auto& p) { return p.param; });
+
 }  // namespace
 }  // namespace ballast

@@ -1,0 +1,78 @@
+#include "coordinator/await_lead.hpp"
+
+#include <mutex>
+
+#include "coordinator/etcd_store.hpp"
+#include "messages/log.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr std::chrono::milliseconds look_again{50};
+
+// The control gateway of a coordinator that does not lead.
+class waiting_gateway {
+ public:
+  status open(link_context& context, const coordinator_config& config) {
+    link_options options;
+    options.kind = link_kind::router;
+    options.address = config.bind;
+    options.bind = true;
+    options.name = "coordinator";
+    options.admits = coordinator_admits;
+    options.on_connection = [](const std::string&, bool) {};  // an announcement is no message
+    auto bound =
+        link::open(context, options, [this](const std::string& peer, const envelope& m) { answer(peer, m.id); });
+    if (!bound) return fail(bound.error());
+    const std::lock_guard lock(mutex_);
+    link_ = std::move(*bound);
+    return {};
+  }
+  void tell(std::string leader) {
+    const std::lock_guard lock(mutex_);
+    leader_ = std::move(leader);
+  }
+  ~waiting_gateway() {
+    if (link_) link_->stop();
+  }
+
+ private:
+  void answer(const std::string& peer, std::uint64_t id) {
+    const std::lock_guard lock(mutex_);
+    if (link_) (void)link_->send(peer, {id, "coordinator", standby{leader_}});  // a full queue: it asks again
+  }
+
+  std::mutex mutex_;  // guards what follows
+  std::string leader_;
+  std::unique_ptr<link> link_;
+};
+
+bool heals(const error& why) { return why.code == errc::conflict || why.code == errc::unavailable; }
+
+}  // namespace
+
+result<std::shared_ptr<store>> await_lead(link_context& context, const coordinator_config& config,
+                                          const std::function<bool(std::chrono::milliseconds)>& stopped) {
+  auto candidate = etcd_candidate::open(config.store, config.bind);
+  if (!candidate) return fail(candidate.error());
+  std::unique_ptr<waiting_gateway> gateway;
+  std::string told;
+  do {
+    auto kept = candidate->lead();
+    if (kept) {
+      log::info("coordinator: leads, term {}", (*kept)->term());
+      return std::shared_ptr<store>(std::move(*kept));
+    }
+    if (!heals(kept.error())) return fail(kept.error());
+    if (std::exchange(told, kept.error().text) != kept.error().text)
+      log::info("coordinator: stands by: {}", kept.error().text);
+    if (!gateway) {
+      gateway = std::make_unique<waiting_gateway>();
+      if (auto ok = gateway->open(context, config); !ok) return fail(ok.error());
+    }
+    gateway->tell(candidate->leader());
+  } while (!stopped(look_again));
+  return std::shared_ptr<store>();
+}
+
+}  // namespace ballast
