@@ -56,7 +56,7 @@ result<std::shared_ptr<store>> await_lead(link_context& context, const coordinat
   auto candidate = etcd_candidate::open(config.store, config.bind);
   if (!candidate) return fail(candidate.error());
   std::unique_ptr<waiting_gateway> gateway;
-  std::string told;
+  std::optional<std::pair<errc, std::string>> told;
   do {
     auto kept = candidate->lead();
     if (kept) {
@@ -64,8 +64,8 @@ result<std::shared_ptr<store>> await_lead(link_context& context, const coordinat
       return std::shared_ptr<store>(std::move(*kept));
     }
     if (!heals(kept.error())) return fail(kept.error());
-    if (std::exchange(told, kept.error().text) != kept.error().text)
-      log::info("coordinator: stands by: {}", kept.error().text);
+    const std::pair now(kept.error().code, candidate->leader());
+    if (std::exchange(told, now) != now) log::info("coordinator: stands by: {}", kept.error().text);
     if (!gateway) {
       gateway = std::make_unique<waiting_gateway>();
       if (auto ok = gateway->open(context, config); !ok) return fail(ok.error());

@@ -37,7 +37,7 @@ std::vector<changes> batches_of(changes all) {
   return out;
 }
 
-std::string text_of(const changes& batch) {
+std::string packed(const changes& batch) {
   auto out = nlohmann::json::array();
   for (const auto& c : batch) {
     out.push_back({to_base64(c.key), to_base64(c.end)});
@@ -47,7 +47,7 @@ std::string text_of(const changes& batch) {
 }
 
 // Throws where the text is none of the above.
-changes changes_from(const std::string& text) {
+changes unpacked(const std::string& text) {
   changes out;
   for (const auto& c : nlohmann::json::parse(text)) {
     const auto part = [&](std::size_t i) { return from_base64(c.at(i).get<std::string>()).value(); };
@@ -62,31 +62,26 @@ class etcd_store final : public store {
       : prefix_(at.prefix), lead_(std::move(lead)), client_(at.members, patience) {}
 
   status open() {
-    if (auto ok = settle(); !ok) return ok;
-    auto known = each(prefix_ + "/rows/", true, [&](const std::string& below, const etcd_pair&) {
-      const auto slash = below.find('/');
-      auto& pieces = pieces_[below.substr(slash + 1)];
-      pieces = std::max<std::size_t>(pieces, std::stoul(below.substr(0, slash)) + 1);
-    });
-    if (!known) return known;
-    const auto lines = prefix_ + "/journal/";
-    auto last = client_.find({lines, end_of_prefix(lines), 1, 0, true, true});
-    if (!last) return fail(last.error());
-    if (!last->pairs.empty()) next_line_ = std::stoull(last->pairs.front().key.substr(lines.size())) + 1;
-    return {};
+    try {
+      return look();
+    } catch (const std::exception& e) {
+      return fail(
+          errc::malformed,
+          fmt::format("store: what is below {} is not a coordinator's ({}); name another prefix", prefix_, e.what()));
+    }
   }
 
   status apply(const store_change& change) override {
     if (auto ok = settle(); !ok) return ok;
-    const auto first_line = next_line_;
     auto batches = batches_of(changes_of(change));
     if (batches.empty()) return {};
     if (auto ok = batches.size() == 1 ? commit(batches.front()) : commit_in_parts(batches); !ok) return ok;
-    for (const auto& [name, value] : change.rows) {
-      pieces_[name] = value ? pieces_in(*value) : 0;
-      if (!value) pieces_.erase(name);
-    }
-    next_line_ = first_line + change.journal.size();
+    for (const auto& [name, value] : change.rows)
+      if (value)
+        pieces_[name] = pieces_in(*value);
+      else
+        pieces_.erase(name);
+    next_line_ += change.journal.size();
     return {};
   }
 
@@ -120,6 +115,22 @@ class etcd_store final : public store {
   possession held() const noexcept override { return lead_->held(); }
 
  private:
+  // What is there already. Throws where it was written by somebody else.
+  status look() {
+    if (auto ok = settle(); !ok) return ok;
+    auto known = each(prefix_ + "/rows/", true, [&](const std::string& below, const etcd_pair&) {
+      const auto slash = below.find('/');
+      auto& pieces = pieces_[below.substr(slash + 1)];
+      pieces = std::max<std::size_t>(pieces, std::stoul(below.substr(0, slash)) + 1);
+    });
+    if (!known) return known;
+    const auto lines = prefix_ + "/journal/";
+    auto last = client_.find({lines, end_of_prefix(lines), 1, 0, true, true});
+    if (!last) return fail(last.error());
+    if (!last->pairs.empty()) next_line_ = std::stoull(last->pairs.front().key.substr(lines.size())) + 1;
+    return {};
+  }
+
   static std::size_t pieces_in(const std::string& value) {
     return std::max<std::size_t>(1, (value.size() + piece_bytes - 1) / piece_bytes);
   }
@@ -144,12 +155,10 @@ class etcd_store final : public store {
     const auto after = next_line_ + change.journal.size();
     const auto oldest = after > journal_kept ? after - journal_kept : 0;
     for (std::size_t i = 0; i < change.journal.size(); ++i)
-      if (next_line_ + i >= oldest) out.push_back({line_key(next_line_ + i), text_of_line(change.journal[i]), {}});
+      if (next_line_ + i >= oldest) out.push_back({line_key(next_line_ + i), text_of(change.journal[i]), {}});
     if (!change.journal.empty() && oldest > 0) out.push_back({line_key(0), std::nullopt, line_key(oldest)});
     return out;
   }
-  static std::string text_of_line(const journal_record& r) { return ballast::text_of(r); }
-
   status commit(changes what) {
     auto done = client_.commit({lead_->key(), static_cast<std::int64_t>(lead_->term()), std::move(what)});
     if (!done) return fail(done.error());
@@ -160,7 +169,7 @@ class etcd_store final : public store {
 
   status commit_in_parts(const std::vector<changes>& batches) {
     for (std::size_t i = 0; i < batches.size(); ++i)
-      if (auto ok = commit({{part_key(i), ballast::text_of(batches[i]), {}}}); !ok) return ok;
+      if (auto ok = commit({{part_key(i), packed(batches[i]), {}}}); !ok) return ok;
     settled_ = false;
     if (auto ok = commit({{redo_key(), std::to_string(batches.size()), {}}}); !ok) return ok;
     return settle();
@@ -177,7 +186,7 @@ class etcd_store final : public store {
       if (!part) return fail(part.error());
       if (part->pairs.empty())
         return fail(errc::malformed, "store: " + part_key(i) + " is missing; name another prefix");
-      if (auto ok = commit(changes_from(part->pairs.front().value)); !ok) return ok;
+      if (auto ok = commit(unpacked(part->pairs.front().value)); !ok) return ok;
     }
     if (count > 0)
       if (auto ok = commit({{redo_key(), std::nullopt, end_of_prefix(redo_key() + "/")}}); !ok) return ok;

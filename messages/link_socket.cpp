@@ -21,7 +21,7 @@ constexpr milliseconds for_the_listener{1000};
 // Of a dealer with several addresses: what is told of a connection so soon may be about the one before; it is told
 // again.
 constexpr milliseconds settling{20};
-constexpr int longest_connect_ms = 500, longest_handshake_ms = 1000, longest_silence_ms = 2000;
+constexpr int longest_connect_ms = 500, longest_handshake_ms = 500, longest_silence_ms = 2000;
 
 int socket_type(link_kind kind) {
   switch (kind) {

@@ -121,7 +121,7 @@ TEST_F(etcd_stores, finish_a_change_that_counts_and_drop_one_that_does_not) {
   EXPECT_EQ(lead("d")->load()->at("x"), "3") << "it is finished once";
 }
 
-TEST_F(etcd_stores, name_what_is_wrong_with_an_address) {
+TEST(etcd_addresses, that_make_no_sense_are_refused) {
   for (const auto* wrong : {"etcd://", "etcd:///p", "etcd://host", "etcd://:1", "etcd://a:1,,b:2", "sqlite://x"}) {
     const auto at = etcd_address_of(wrong);
     ASSERT_FALSE(at) << wrong;
@@ -138,8 +138,11 @@ TEST_F(etcd_stores, are_in_doubt_while_etcd_is_away) {
   const auto s = lead("a");
   ASSERT_TRUE(s->apply(put("x", "1")));
   etcd->kill(0);
-  while (s->held() == possession::ours)
-    if (const auto ok = s->apply(put("x", "2")); !ok) EXPECT_EQ(ok.error().code, errc::unavailable);
+  while (s->held() == possession::ours) {
+    const auto ok = s->apply(put("x", "2"));
+    ASSERT_FALSE(ok);
+    EXPECT_EQ(ok.error().code, errc::unavailable);
+  }
   EXPECT_EQ(s->held(), possession::in_doubt);
 }
 
