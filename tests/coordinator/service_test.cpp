@@ -361,7 +361,11 @@ TEST(CoordinatorService, RefusesAStoreThatItDoesNotKnow) {
   c.store = "papyrus://scroll";
   const auto unknown = coordinator_service::start(context, c);
   ASSERT_FALSE(unknown);
-  EXPECT_NE(unknown.error().text.find("stores are memory and sqlite://FILE"), std::string::npos);
+  EXPECT_NE(unknown.error().text.find("stores are memory, sqlite://FILE and etcd://HOST:PORT"), std::string::npos);
+  c.store = "etcd://127.0.0.1:1";
+  const auto replicated = coordinator_service::start(context, c);
+  ASSERT_FALSE(replicated);
+  EXPECT_NE(replicated.error().text.find("run ballast-coordinator"), std::string::npos) << replicated.error().text;
 }
 
 TEST(CoordinatorService, RefusesAnAddressInUse) {
