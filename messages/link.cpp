@@ -107,6 +107,7 @@ struct link::impl {
   clock::time_point last_complaint{};
   std::uint64_t complaints = 0;
   milliseconds retry = shortest_retry;
+  std::optional<clock::time_point> stuck_since;  // nothing could be sent from then on
   rate_limiter pace;
 
   impl(const link_context& c, link_options o, handler h)
@@ -130,6 +131,7 @@ struct link::impl {
   bool too_fast(const link_socket::incoming& arrived);
   bool complain(const std::string& peer, const error& why);
   bool send_some(link_socket& socket);
+  milliseconds leave_if_stuck(link_socket& socket);
   bool send_one(link_socket& socket, outgoing& message);
 };
 
@@ -167,12 +169,14 @@ void link::impl::run(link_socket& socket) {
     const bool ending = stopping.load(std::memory_order_acquire);
     const bool more_in = !ending && receives() && receive_some(socket);
     const bool more_out = send_some(socket);
+    const auto until_left = leave_if_stuck(socket);
     milliseconds longest = more_in || more_out ? no_wait : for_ever;
     if (queue.held_up() && is_router() && longest == for_ever) {
       // ZeroMQ does not tell when one peer of a router can take more: ask again, ever less often.
       longest = retry;
       retry = std::min(2 * retry, longest_retry);
     }
+    if (longest == for_ever) longest = until_left;
     if (ending) {
       const auto by = clock::time_point(clock::duration(stop_by.load()));
       const auto left = std::chrono::ceil<milliseconds>(by - clock::now());
@@ -280,9 +284,26 @@ bool link::impl::send_some(link_socket& socket) {
     const bool behind = std::ranges::find(unsent, message.peer, &outgoing::peer) != unsent.end();
     if (behind || !send_one(socket, message)) unsent.push_back(std::move(message));
   }
-  if (unsent.size() < messages.size()) retry = shortest_retry;
-  if (!unsent.empty()) queue.hold_up(std::move(unsent));
+  if (unsent.size() < messages.size()) {
+    retry = shortest_retry;
+    stuck_since.reset();
+  }
+  if (!unsent.empty()) {
+    if (!stuck_since) stuck_since = clock::now();
+    queue.hold_up(std::move(unsent));
+  }
   return more;
+}
+
+// A peer that hangs under traffic takes nothing any more, ZeroMQ's heartbeats neither. Answers when to look again.
+milliseconds link::impl::leave_if_stuck(link_socket& socket) {
+  if (!stuck_since || !socket.follows()) return for_ever;
+  const auto now = clock::now();
+  if (now - *stuck_since >= link_socket::longest_silence) {
+    stuck_since = now;
+    socket.move_on();
+  }
+  return std::chrono::ceil<milliseconds>(*stuck_since + link_socket::longest_silence - now);
 }
 
 // False: the peer takes no more at present, and the message is as it was.

@@ -21,7 +21,7 @@ constexpr milliseconds for_the_listener{1000};
 // Of a dealer with several addresses: what is told of a connection so soon may be about the one before; it is told
 // again.
 constexpr milliseconds settling{20};
-constexpr int longest_connect_ms = 500, longest_handshake_ms = 500, longest_silence_ms = 2000;
+constexpr int longest_connect_ms = 500, longest_handshake_ms = 500;
 
 int socket_type(link_kind kind) {
   switch (kind) {
@@ -90,8 +90,8 @@ void link_socket::set_options() {
   socket_.set(zmq::sockopt::rcvhwm, frames_in_zmq);
   socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options_.limits.frame_bytes));
   // A host that vanished without a word is noticed, and its routing id and buffers are given up.
-  socket_.set(zmq::sockopt::heartbeat_ivl, follows() ? longest_silence_ms / 4 : 2000);
-  socket_.set(zmq::sockopt::heartbeat_timeout, follows() ? longest_silence_ms : 10000);
+  socket_.set(zmq::sockopt::heartbeat_ivl, follows() ? static_cast<int>(longest_silence.count()) / 4 : 2000);
+  socket_.set(zmq::sockopt::heartbeat_timeout, follows() ? static_cast<int>(longest_silence.count()) : 10000);
   socket_.set(zmq::sockopt::heartbeat_ttl, 20000);
   socket_.set(zmq::sockopt::tcp_keepalive, 1);
   socket_.set(zmq::sockopt::reconnect_ivl, 5);        // doubles up to the next

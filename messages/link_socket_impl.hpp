@@ -34,6 +34,9 @@ class link_socket {
   // Connections that began (true) or were closed (false) since the last call, in order.
   std::vector<std::pair<std::string, bool>> connection_news() { return std::exchange(news_, {}); }
   sent send(outgoing& message);  // held_up: `message` is as it was
+  // Whether there are several addresses to be connected to in turn. A peer is left that is silent for so long.
+  bool follows() const { return options_.kind == link_kind::dealer && addresses_.size() > 1; }
+  static constexpr std::chrono::milliseconds longest_silence{2000};
   // Leaves the address that it is connected to for the next one; nothing where there is only one.
   void move_on();
   // Sleeps until the socket or `bell` has something, `longest` passed (negative: for ever) or a signal came. True if a
@@ -48,7 +51,6 @@ class link_socket {
  private:
   bool is_router() const { return options_.kind == link_kind::router; }
   bool watches() const { return monitor_.handle() != nullptr; }
-  bool follows() const { return options_.kind == link_kind::dealer && addresses_.size() > 1; }
   void set_options();
   status connect_all();
   void watch(int events);

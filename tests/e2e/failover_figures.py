@@ -79,8 +79,8 @@ class Deployment:
         for n in range(args.ranks):
             self.child(f"agent-{n}", self.program("ballast-agent"), "--config", self.config, "--name", f"a{n}")
         self.wait_for_all(steps=0)
-        self.load = self.child("load", self.program("ballast"), "--json", "--coordinator", ",".join(self.gateways), "--events",
-                               ",".join(self.events), "bench", "--concurrency", "8", "--duration", "100000", "--tokens", "2",
+        self.load = self.child("load", self.program("ballast"), "bench", "--json", "--coordinator", ",".join(self.gateways),
+                               "--events", ",".join(self.events), "--concurrency", "8", "--duration", "100000", "--tokens", "2",
                                "--steps", "16")
 
     def program(self, name):

@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <future>
+
 #include "tests/messages/link_fixture.hpp"
 
 namespace ballast {
@@ -215,6 +217,19 @@ TEST_P(link_following, goes_on_when_its_router_stands_by) {
   EXPECT_TRUE(reaches(*dealer, got_b));
   EXPECT_EQ(got_a.size(), 0u);
   idle->stop();
+}
+
+// Its process hangs under traffic: the connection stays, and nothing is taken from it.
+TEST_P(link_following, goes_on_when_its_router_takes_nothing) {
+  std::promise<void> wakes;
+  const auto until = wakes.get_future().share();
+  a->stop();
+  auto hung = opened(context, router_that_watches(at_a), [until](const auto&, auto) { until.wait(); });
+  const auto dealer = dealer_to_both();
+  for (int i = 0; i < 1'000'000 && got_b.size() == 0; ++i)
+    if (!dealer->send("", numbered(1, 10'000))) (void)got_b.wait_for(1, std::chrono::milliseconds(10));
+  wakes.set_value();
+  EXPECT_GT(got_b.size(), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(transports, link_following, testing::Values("ipc", "tcp"),
