@@ -23,7 +23,8 @@ namespace ballast::policies {
 class load_window {
  public:
   static constexpr std::size_t open_max = 8;
-  static constexpr std::size_t intervals_max = 6, parts_max = 8;
+  static constexpr std::size_t parts_max = 8;
+  static constexpr std::size_t intervals_max = snapshot_weights{}.intervals_max;  // what plans look back at
 
   enum class verdict : std::uint8_t {
     taken,      // a bucket grew

@@ -25,7 +25,8 @@ void add_loads(load_matrix& sum, const load_matrix& tokens);
 // however many records come; a chunk is a sum of neighbouring records.
 class load_folder {
  public:
-  static constexpr std::size_t parts_max = 8, intervals_max = 6;
+  static constexpr std::size_t parts_max = 8;
+  static constexpr std::size_t intervals_max = snapshot_weights{}.intervals_max;  // what plans look back at
 
   // `interval`: the last so many records are planned from, and runs of as many before them are history; 0: all records
   // are.

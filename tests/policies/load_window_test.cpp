@@ -170,11 +170,12 @@ TEST(load_window, gives_its_parts_which_sum_to_the_totals) {
 }
 
 TEST(load_window, keeps_the_windows_before_it_whole_and_next_to_each_other) {
-  const auto w = counted_to(10 * 512 - 1, 512);
+  const std::size_t windows = load_window::intervals_max + 3;
+  const auto w = counted_to(windows * 512 - 1, 512);
   const auto intervals = w.intervals();
   ASSERT_EQ(intervals.size(), load_window::intervals_max);
   for (std::size_t i = 0; i < intervals.size(); ++i) {
-    const double first = 64.0 * static_cast<double>(10 - 1 - intervals.size() + i);  // of its 64 buckets
+    const double first = 64.0 * static_cast<double>(windows - 1 - intervals.size() + i);  // of its 64 buckets
     EXPECT_EQ(value_of(intervals[i]), 64 * first + 63 * 64 / 2);
   }
   EXPECT_TRUE(counted_to(511, 512).intervals().empty());

@@ -47,7 +47,7 @@ TEST(load_folder, splits_the_end_of_a_recording_into_intervals) {
 
 TEST(load_folder, is_bounded_for_any_interval) {
   for (const std::uint64_t interval : {1, 2, 7, 8, 9, 15, 16, 17, 31, 100, 1000}) {
-    const auto got = folded(interval, 10000);
+    const auto got = folded(interval, 12000);
     EXPECT_LE(got.history.parts.size(), 2 * load_folder::parts_max) << interval;
     EXPECT_EQ(got.history.intervals.size(), load_folder::intervals_max) << interval;
     EXPECT_GE(got.loads[0][1], static_cast<double>(interval));
