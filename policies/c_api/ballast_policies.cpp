@@ -178,6 +178,7 @@ ballast_status ballast_plan(const ballast_shape* shape, const ballast_options* o
     if (options == nullptr || out == nullptr) return is_null(options == nullptr ? "options" : "out");
     const auto c = cluster_of(shape);
     if (!c) return fail(c.error());
+    if (auto ok = check_room(*c); !ok) return ok;
     const auto problem = problem_of(*c, options->named, loads, current);
     if (!problem) return fail(problem.error());
     std::vector<std::string> notes;

@@ -1,6 +1,7 @@
 #include "policies/c_api/plain_arrays.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 #include <string>
@@ -41,13 +42,25 @@ result<cluster> cluster_of(const ballast_shape* given) {
     const auto slots = shape->slots[r];
     if (slots > std::numeric_limits<std::uint32_t>::max() - out.first.back())
       return bad("shape: the slots of rank " + std::to_string(r) + " and those before it are too many to count");
+    const double speed = shape->speeds == nullptr ? 1.0 : shape->speeds[r];
+    if (!std::isfinite(speed) || speed <= 0)
+      return bad("shape: speed of rank " + std::to_string(r) + " is not a number > 0");
     out.first.push_back(out.first.back() + slots);
     out.seats.push_back({seat_id{r},
                          shape->nodes == nullptr ? 0 : shape->nodes[r],
-                         shape->speeds == nullptr ? 1.0 : shape->speeds[r],
+                         speed,
                          {slots, 0}});
   }
   return out;
+}
+
+status check_room(const cluster& c) {
+  std::uint64_t room = 0;
+  for (const auto& seat : c.seats) room += std::min(seat.capacity.slots_per_layer, c.experts);
+  if (room >= c.experts) return {};
+  return fail(errc::does_not_fit, "shape: " + std::to_string(c.experts) + " experts a layer, but " +
+                                      std::to_string(c.seats.size()) + " ranks hold " + std::to_string(room) +
+                                      "; add ranks or slots");
 }
 
 load_matrix matrix_of(const cluster& c, const double* loads) {

@@ -22,6 +22,9 @@ struct cluster {
 };
 result<cluster> cluster_of(const ballast_shape* shape);
 
+// Every expert has a slot, no rank holding one twice. Errors: does_not_fit.
+status check_room(const cluster& c);
+
 load_matrix matrix_of(const cluster& c, const double* loads);
 std::vector<load_matrix> matrices_of(const cluster& c, const double* loads, std::uint32_t count);
 

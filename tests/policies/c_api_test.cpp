@@ -158,8 +158,12 @@ TEST(c_api, says_in_one_line_what_is_wrong_and_leaves_the_output_alone) {
   expect_error(p.plan(economy.get()), BALLAST_INVALID_ARGUMENT, "layer 1, expert 8");
   p.heat(1);
   p.slots[0] = 2;
-  expect_error(p.plan(economy.get()), BALLAST_DOES_NOT_FIT, "32 experts a layer");
+  expect_error(p.plan(economy.get()), BALLAST_DOES_NOT_FIT, "32 experts a layer, but 4 ranks hold 29; add ranks or slots");
   p.slots[0] = 9;
+  const std::vector<double> speeds{1, 1, 0, 1};
+  p.shape.speeds = speeds.data();
+  expect_error(p.plan(economy.get()), BALLAST_INVALID_ARGUMENT, "speed of rank 2");
+  p.shape.speeds = nullptr;
   std::vector<std::int32_t> current(untouched.size(), 0);
   current[40] = 32;
   expect_error(ballast_plan(&p.shape, economy.get(), &p.seen, current.data(), p.map.data(), nullptr, &p.error),
