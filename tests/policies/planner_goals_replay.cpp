@@ -96,6 +96,7 @@ class replayer {
       const auto got = received(shape_, before.data() + l * slots_, slots);
       for (std::size_t r = 0; r < got.size(); ++r) incoming[r] += got[r], tally_.sum.moved += got[r];
       check_not_worse(before.data() + l * slots_, planned, on_plan);
+      keep_sample(before.data() + l * slots_, next);
     }
     const auto most = *std::max_element(incoming.begin(), incoming.end());
     double mean = 0;
@@ -105,8 +106,13 @@ class replayer {
     ++tally_.rebalances;
     tally_.sum.busiest += most / mean;
   }
+  void keep_sample(const std::int32_t* before, const double* next) {
+    const auto all = trace_.layers * (trace_.intervals.size() - 2), at = tally_.layers - 1;
+    if ((at + 1) * how_.samples / all > at * how_.samples / all)
+      tally_.sum.samples.push_back({{before, before + slots_}, next});
+  }
   void check_not_worse(const std::int32_t* before, const double* planned, double after) {
-    if (how_.options.start == plan_options::start_t::nothing) return;
+    if (how_.options.start == plan_options::start_t::nothing || how_.foresight) return;
     judge_.look_at(before);
     if (after > par(planned, planned) * (1 + 1e-5) && how_.shares != shares_t::once)
       tally_.sum.faults.emplace_back("a layer got worse");
@@ -142,8 +148,8 @@ result<figures> replay(const scenario& s, const trace& t, const way& how) {
   auto first = planner::make(run.shape(), how.first.value_or(how.options));
   if (!first) return fail(first.error());
   return run.run([&](std::size_t now, const std::int32_t* current, std::int32_t* out) {
-    auto loads = seen_at(t, now);
-    if (!how.history) loads = {loads.last, {}, {}};
+    auto loads = seen_at(t, how.foresight ? now + 1 : now);
+    if (!how.history || how.foresight) loads = {loads.last, {}, {}};
     (current == nullptr ? *first : *usual).plan(loads, current, out);
   });
 }

@@ -21,6 +21,13 @@ struct way {  // how to plan
   std::optional<plan_options> first;  // of the plan that is warm-up, if it is another one
   bool history = true;                // beyond the last interval
   shares_t shares = shares_t::even;
+  bool foresight = false;   // plans for the next interval as if it had been seen, and for nothing else
+  std::size_t samples = 0;  // layers of rebalances to keep for bounds, at most
+};
+
+struct sample {  // a layer before a rebalance
+  std::vector<std::int32_t> held;
+  const double* next = nullptr;  // loads that the plan will be judged by
 };
 
 struct figures {
@@ -30,6 +37,7 @@ struct figures {
   double busiest = 0;  // what the busiest rank receives over the mean; mean of the rebalances with 4 slots a rank
   double plan_ms = 0;  // CPU time of the process, median
   std::vector<std::string> faults;  // of legality, or a layer that got worse
+  std::vector<sample> samples;      // evenly spread over layers and rebalances
 };
 
 // Errors: those of planner::make.
