@@ -64,12 +64,14 @@ struct node_shell {
       greeted = {};  // the link goes on to another coordinator: say hello there at once
       return;
     }
-    if (message.term < term) {
+    // Of no term: what a gateway says of itself to a message that it cannot read or does not admit, whoever leads.
+    const bool of_a_link = message.term == 0 && std::holds_alternative<refused>(message.body);
+    if (message.term < term && !of_a_link) {
       log::warn("refused `{}` from a coordinator of term {}: that of term {} leads", message_name(message.body),
                 message.term, term);
       return;
     }
-    term = message.term;
+    term = std::max(term, message.term);
     std::visit([this](const auto& body) { on(body); }, message.body);
   }
 

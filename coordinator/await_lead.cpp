@@ -1,5 +1,7 @@
 #include "coordinator/await_lead.hpp"
 
+#include <fmt/format.h>
+
 #include <mutex>
 
 #include "coordinator/etcd_store.hpp"
@@ -47,6 +49,23 @@ class waiting_gateway {
   std::unique_ptr<link> link_;
 };
 
+// etcd is spoken with in the clear: as for every other socket, that is for this host alone unless the network is
+// trusted.
+status check_reach(const etcd_address& at, const link_security& security) {
+  for (const auto& member : at.members) {
+    const auto host = member.substr(0, member.rfind(':'));
+    const bool here = host == "localhost" || host == "[::1]" ||
+                      (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos);
+    if (!here && !security.insecure)
+      return fail(
+          errc::invalid_argument,
+          fmt::format("store: {} would be spoken with in the clear; reach etcd through a tunnel that ends on this "
+                      "host, or set insecure = true in [security] if the network is trusted",
+                      member));
+  }
+  return {};
+}
+
 bool heals(const error& why) { return why.code == errc::conflict || why.code == errc::unavailable; }
 
 }  // namespace
@@ -55,6 +74,7 @@ result<std::shared_ptr<store>> await_lead(link_context& context, const coordinat
                                           const std::function<bool(std::chrono::milliseconds)>& stopped) {
   auto candidate = etcd_candidate::open(config.store, config.bind);
   if (!candidate) return fail(candidate.error());
+  if (auto ok = check_reach(*etcd_address_of(config.store), config.security); !ok) return fail(ok.error());
   std::unique_ptr<waiting_gateway> gateway;
   std::optional<std::pair<errc, std::string>> told;
   do {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 
+#include "coordinator/await_lead.hpp"
 #include "coordinator/base64.hpp"
 #include "coordinator/etcd_client.hpp"
 #include "tests/support/etcd_cluster.hpp"
@@ -144,6 +145,23 @@ TEST_F(etcd_stores, are_in_doubt_while_etcd_is_away) {
     EXPECT_EQ(ok.error().code, errc::unavailable);
   }
   EXPECT_EQ(s->held(), possession::in_doubt);
+}
+
+TEST(etcd_addresses, beyond_this_host_need_a_network_that_is_said_to_be_trusted) {
+  link_context context;
+  coordinator_config c;
+  c.bind = "inproc://waiting";
+  const auto never = [](auto) { return true; };
+  for (const auto* far : {"etcd://10.0.0.1:2379", "etcd://127.0.0.1:1,example.org:2379", "etcd://127.example.org:1"}) {
+    c.store = far;
+    const auto refused = await_lead(context, c, never);
+    ASSERT_FALSE(refused) << far;
+    EXPECT_NE(refused.error().text.find("in the clear"), std::string::npos) << refused.error().text;
+  }
+  c.store = "etcd://127.0.0.1:1,[::1]:1,localhost:1";  // nobody is there, and it was told not to wait
+  const auto waited = await_lead(context, c, never);
+  ASSERT_TRUE(waited) << waited.error().text;
+  EXPECT_EQ(*waited, nullptr);
 }
 
 struct etcd_stores_of_three : etcd_stores {
