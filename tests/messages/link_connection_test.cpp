@@ -138,6 +138,26 @@ TEST_P(link_connections, of_peers_that_do_not_announce_themselves_are_not_told) 
   EXPECT_EQ(log.wait_for(1), (news{{"a", true}}));
 }
 
+// ZeroMQ ends a process that sends a heartbeat over a connection which was closed while nothing more was taken from it.
+TEST_P(link_connections, that_close_while_their_router_takes_nothing_do_no_harm) {
+  router->stop();
+  std::promise<void> wakes;
+  const auto until = wakes.get_future().share();
+  router = opened(context, watching(), [until](const auto&, auto) { until.wait(); });
+  auto dealer = announced("a");
+  log.wait_for(1);
+  for (int i = 0; i < 2000; ++i) (void)dealer->send("", numbered(1));
+  got.wait_for(1, std::chrono::milliseconds(100));  // nothing comes; what can be sent is
+  dealer->stop();
+  got.wait_for(1, std::chrono::milliseconds(2500));  // longer than between two heartbeats
+  wakes.set_value();
+  auto another = announced("b", answers.handler());
+  while (answers.size() == 0) {
+    (void)router->send("b", numbered(2));
+    answers.wait_for(1, std::chrono::milliseconds(100));
+  }
+}
+
 TEST_P(link_connections, leave_the_address_free_once_their_router_has_stopped) {
   auto dealer = announced("a");
   log.wait_for(1);
