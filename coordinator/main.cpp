@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -57,6 +58,9 @@ ballast::result<bool> serve(ballast::link_context& context, const ballast::coord
   return ending;
 }
 
+// An agent that is connected to one of several coordinators may have to try another one before it is back.
+constexpr std::uint32_t least_grace_ms = 250;
+
 int complain(const ballast::error& e) {
   std::fprintf(stderr, "ballast-coordinator: %s\n", e.text.c_str());
   return 1;
@@ -93,6 +97,8 @@ int main(int argc, char** argv) {
   if (!store.empty()) config.store = store;
   if (config.store.empty()) config.store = "sqlite://ballast-state.db";
   if (initial_ranks != 0) config.initial_ranks = initial_ranks;
+
+  if (ballast::is_replicated(config.store)) config.exit_grace_ms = std::max(config.exit_grace_ms, least_grace_ms);
 
   const sigset_t signals = stop_signals();
   ballast::link_context context;

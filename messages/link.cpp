@@ -299,6 +299,7 @@ bool link::impl::send_some(link_socket& socket) {
 milliseconds link::impl::leave_if_stuck(link_socket& socket) {
   if (!stuck_since || !socket.follows()) return for_ever;
   const auto now = clock::now();
+  stuck_since = std::max(*stuck_since, socket.since());
   if (now - *stuck_since >= link_socket::longest_silence) {
     stuck_since = now;
     socket.move_on();

@@ -18,8 +18,8 @@ using std::chrono::milliseconds;
 
 constexpr int frames_in_zmq = 256;  // on each side of a connection, beyond our own queue
 constexpr milliseconds for_the_listener{1000};
-// Of a dealer with several addresses: what is told of a connection so soon may be about the one before; it is told
-// again.
+// Of a dealer with several addresses: what is told of a connection so soon may be about the one before, where they are
+// names and ZeroMQ tells numbers; it is told again.
 constexpr milliseconds settling{20};
 constexpr int longest_connect_ms = 500, longest_handshake_ms = 500;
 
@@ -178,12 +178,17 @@ void link_socket::move_on() {
   since_ = clock::now();
 }
 
-// Whatever is told of a dealer's connection says that it has ended or could not be made.
+// Whatever is told of a dealer's connection says that it has ended or could not be made; of the one before, it may be
+// told late.
 void link_socket::follow() {
-  zmq::message_t part;
-  bool told = false;
-  while (receive_part(monitor_, part)) told = true;
-  if (told && clock::now() >= since_ + settling) move_on();
+  zmq::message_t event, address;
+  bool ended = false;
+  while (receive_part(monitor_, event)) {
+    if (event.more()) receive_part(monitor_, address);
+    const auto of = address.to_string();
+    ended = ended || of == connected_ || std::ranges::find(addresses_, of) == addresses_.end();
+  }
+  if (ended && clock::now() >= since_ + settling) move_on();
 }
 
 // An event is two parts: number (16 bits) and value (32 bits), here the descriptor; and an address.

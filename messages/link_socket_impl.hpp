@@ -39,6 +39,7 @@ class link_socket {
   static constexpr std::chrono::milliseconds longest_silence{2000};
   // Leaves the address that it is connected to for the next one; nothing where there is only one.
   void move_on();
+  std::chrono::steady_clock::time_point since() const { return since_; }  // it is connected to that one
   // Sleeps until the socket or `bell` has something, `longest` passed (negative: for ever) or a signal came. True if a
   // dealer can send again.
   struct woken {
