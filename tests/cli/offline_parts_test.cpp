@@ -9,6 +9,7 @@
 #include "cli/offline/rank_loads.hpp"
 #include "cli/offline/replay.hpp"
 #include "cli/offline/topology.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast::offline {
 namespace {
@@ -109,7 +110,7 @@ TEST(progress, tells_how_much_is_left) {
 }
 
 policies::load_recording small_recording() {
-  auto got = policies::read_load_records(std::string(BALLAST_TEST_DATA) + "/small-drift-s1.jsonl.gz");
+  auto got = policies::read_load_records(test_data("small-drift-s1.jsonl.gz"));
   EXPECT_TRUE(got);
   return got ? std::move(*got) : policies::load_recording{};
 }

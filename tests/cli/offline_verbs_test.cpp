@@ -11,6 +11,7 @@
 
 #include "policies/formats/placement_file.hpp"
 #include "tests/cli/run_ballast.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
@@ -21,7 +22,7 @@ using ::testing::HasSubstr;
 using document = nlohmann::json;
 using words = std::vector<std::string>;
 
-std::string data(const std::string& name) { return std::string(BALLAST_TEST_DATA) + "/" + name; }
+std::string data(const std::string& name) { return test_data(name); }
 
 std::string content(const std::string& path) {
   std::ifstream in(path, std::ios::binary);

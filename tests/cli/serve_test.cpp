@@ -11,6 +11,7 @@
 #include "cli/client/serving_client.hpp"
 #include "cli/local/process.hpp"
 #include "tests/cli/run_ballast.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
@@ -32,7 +33,7 @@ class serve_test : public ::testing::Test {
         << "[agent]\nranks = 4\nslots_per_layer = 16\nspare_pages = 4\n"
         << "[[model]]\nname = \"m\"\nseed = 1\nlayers = 2\nexperts = 16\ntop_k = 2\n"
         << "hidden = 16\nintermediate = 16\n";
-    auto made = child_process::start(BALLAST_BINARY_DIR "/bin/ballast", {"serve", "--config", folder + "/ballast.toml"},
+    auto made = child_process::start(built_program("ballast"), {"serve", "--config", folder + "/ballast.toml"},
                                      folder + "/log");
     ASSERT_TRUE(made.has_value()) << made.error().text;
     server = std::make_unique<child_process>(std::move(*made));
@@ -92,7 +93,7 @@ TEST_F(serve_test, serves_scales_and_balances_until_it_is_told_to_end) {
 }
 
 TEST_F(serve_test, answers_while_it_scales) {
-  auto bench = child_process::start(BALLAST_BINARY_DIR "/bin/ballast",
+  auto bench = child_process::start(built_program("ballast"),
                                     {"bench", "--coordinator", "ipc://" + folder + "/control", "--events",
                                      "ipc://" + folder + "/events", "--num-requests", "300", "--json"},
                                     folder + "/bench");

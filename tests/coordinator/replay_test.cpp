@@ -3,11 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/support/paths.hpp"
+
 namespace ballast::cluster::test {
 namespace {
 
 const policies::load_recording& shifting() {
-  static const auto recording = *policies::read_load_records(BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz");
+  static const auto recording = *policies::read_load_records(test_data("dsv3-shift-s1-4l.jsonl.gz"));
   return recording;
 }
 

@@ -12,6 +12,7 @@
 #include "cli/local/process.hpp"
 #include "tests/e2e/deployment.hpp"
 #include "tests/support/etcd_cluster.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
@@ -48,7 +49,7 @@ struct failover : test::deployment {
     for (const int n : {0, 1}) start_process(n);
   }
   void start_process(int number) {
-    auto started = child_process::start(BALLAST_BINARY_DIR "/bin/ballast-coordinator",
+    auto started = child_process::start(built_program("ballast-coordinator"),
                                         {"--config", (folder_ / fmt::format("coordinator-{}.toml", number)).string()},
                                         (folder_ / fmt::format("log-{}", number)).string());
     ASSERT_TRUE(started) << started.error().text;

@@ -20,6 +20,7 @@
 #include "messages/log.hpp"
 #include "policies/formats/byte_source.hpp"
 #include "policies/load_window.hpp"
+#include "tests/support/paths.hpp"
 
 namespace {
 
@@ -27,7 +28,7 @@ using namespace ballast;
 namespace fs = std::filesystem;
 
 struct settings_of_run {
-  std::string loads = BALLAST_TEST_DATA "/dsv3-shift-s1-4l.jsonl.gz";
+  std::string loads = test_data("dsv3-shift-s1-4l.jsonl.gz");
   std::string policy = "economy";
   std::uint32_t ranks = 8, layers = 4, redundant = 32, slots = 40, spare_pages = 16;
   std::uint32_t intervals = 22, interval_steps = 256, load_interval_steps = 4;

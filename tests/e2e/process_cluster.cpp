@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "tests/support/paths.hpp"
 #include "tests/support/tiny_model.hpp"
 
 namespace ballast::test {
@@ -60,8 +61,8 @@ T must_have(result<T> made) {
 
 process_cluster::process_cluster(const cluster_options& options) : folder_(must_have(work_folder::open({}, "test"))) {
   const auto at = [&](const char* name) { return fmt::format("ipc://{}/{}", folder_.path(), name); };
-  processes_ = std::make_unique<local_deployment>(must_have(local_deployment::open(
-      folder_.path(), configuration(folder_.path(), options), std::string(BALLAST_BINARY_DIR) + "/bin/")));
+  processes_ = std::make_unique<local_deployment>(
+      must_have(local_deployment::open(folder_.path(), configuration(folder_.path(), options), built_program(""))));
   if (options.proxied)
     proxy_ = std::make_unique<control_proxy>(context_, at("proxy"), at("coordinator"), options.rewrite);
   if (!options.hold.empty()) proxy_->hold(options.hold);

@@ -12,6 +12,7 @@
 
 #include "cli/local/process.hpp"
 #include "tests/e2e/deployment.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
@@ -45,7 +46,7 @@ struct restart : test::deployment {
   }
   void start_process() {
     auto started =
-        child_process::start(BALLAST_BINARY_DIR "/bin/ballast-coordinator",
+        child_process::start(built_program("ballast-coordinator"),
                              {"--config", (folder_ / "coordinator.toml").string()}, (folder_ / "log").string());
     ASSERT_TRUE(started) << started.error().text;
     process_.emplace(std::move(*started));

@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "tests/messages/link_fixture.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
@@ -79,7 +80,7 @@ struct python_client : testing::Test {
   }
 
   outcome run(const std::string& arguments) {
-    const std::string command = std::string("/usr/bin/python3 " BALLAST_SOURCE_DIR "/tests/e2e/ballast_client.py") +
+    const std::string command = "/usr/bin/python3 " + source_folder() + "/tests/e2e/ballast_client.py" +
                                 " --coordinator " + coordinator->address() + " --events " + events->address() + " " +
                                 arguments + " 2>&1";
     outcome result;

@@ -11,11 +11,12 @@
 #include "gpu/host/reference.hpp"
 #include "policies/formats/load_records.hpp"
 #include "tests/model/checkpoint_fixture_impl.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
 
-const std::string data = BALLAST_TEST_DATA "/";
+const std::string data = test_data();
 constexpr std::uint32_t tokens_per_request = 16;
 
 double correlation(const std::vector<double>& a, const std::vector<double>& b) {

@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "policies/formats/placement_file.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast::policies::testing {
 
@@ -31,7 +32,7 @@ class scratch_file {
   std::string path_;
 };
 
-inline std::string data_file(const std::string& name) { return std::string(BALLAST_TEST_DATA) + "/formats/" + name; }
+inline std::string data_file(const std::string& name) { return test_data("formats/" + name); }
 
 inline std::string content_of(const std::string& path) {
   std::ifstream in(path, std::ios::binary);

@@ -10,6 +10,7 @@
 #include "policies/formats/load_records.hpp"
 #include "policies/start_plan.hpp"
 #include "tests/policies/shapes.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast::policies {
 namespace {
@@ -316,7 +317,7 @@ replay_result replay(const std::string& policy, const load_recording& recording,
 }
 
 TEST(place_on_recorded_loads, balances_the_window_and_the_interval_after_it) {
-  const auto qwen = read_load_records(std::string(BALLAST_TEST_DATA) + "/qwen30-drift-s1-8l.jsonl.gz");
+  const auto qwen = read_load_records(test_data("qwen30-drift-s1-8l.jsonl.gz"));
   ASSERT_TRUE(qwen);
   for (const auto& policy : policy_names()) {
     const auto got = replay(policy, *qwen, equal_seats(4, 36), 16);
@@ -334,11 +335,11 @@ TEST(place_on_recorded_loads, balances_the_window_and_the_interval_after_it) {
 }
 
 TEST(place_on_recorded_loads, stays_balanced_when_a_topic_takes_over) {
-  const auto small = read_load_records(std::string(BALLAST_TEST_DATA) + "/small-shift-s3.jsonl.gz");
+  const auto small = read_load_records(test_data("small-shift-s3.jsonl.gz"));
   ASSERT_TRUE(small);
   const auto four = replay("economy", *small, equal_seats(4, 8), 16);
   EXPECT_LE(four.planned, 1.05);
-  const auto shift = read_load_records(std::string(BALLAST_TEST_DATA) + "/dsv3-shift-s1-4l.jsonl.gz");
+  const auto shift = read_load_records(test_data("dsv3-shift-s1-4l.jsonl.gz"));
   ASSERT_TRUE(shift);
   const auto many = replay("economy", *shift, equal_seats(32, 9), 32);
   EXPECT_LE(many.planned, 1.05);

@@ -4,6 +4,7 @@
 
 #include "policies/formats/read_recorded.hpp"
 #include "tests/policies/shapes.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast::policies {
 namespace {
@@ -62,7 +63,7 @@ TEST(load_folder, of_no_records_is_empty) {
 }
 
 TEST(start_plan, balances_the_recording_on_any_topology) {
-  const auto file = read_recorded_loads(std::string(BALLAST_TEST_DATA) + "/qwen30-drift-s1-8l.jsonl.gz");
+  const auto file = read_recorded_loads(test_data("qwen30-drift-s1-8l.jsonl.gz"));
   ASSERT_TRUE(file) << file.error().text;
   EXPECT_EQ(file->recorded.records, 176U);
   for (const std::uint32_t ranks : {2U, 3U, 8U}) {

@@ -6,6 +6,7 @@
 #include <regex>
 #include <set>
 
+#include "tests/support/paths.hpp"
 #include "tests/tidy/source_tree.hpp"
 
 namespace ballast::tidy {
@@ -15,7 +16,7 @@ constexpr std::size_t longest_file_lines = 400;
 constexpr std::size_t longest_function_lines = 70;
 
 const std::vector<source_file>& tree() {
-  static const auto files = read_tree(BALLAST_SOURCE_DIR);
+  static const auto files = read_tree(source_folder());
   return files;
 }
 
@@ -44,11 +45,11 @@ bool is_vocabulary(const std::string& header) {
 TEST(tidy, every_folder_of_the_design_exists) {
   for (const char* folder :
        {"messages", "policies", "gpu", "gpu/host", "agent", "coordinator", "cli", "deploy", "tests"}) {
-    EXPECT_TRUE(std::filesystem::is_directory(std::filesystem::path(BALLAST_SOURCE_DIR) / folder)) << folder;
+    EXPECT_TRUE(std::filesystem::is_directory(std::filesystem::path(source_folder()) / folder)) << folder;
   }
 }
 
-TEST(tidy, the_tree_was_read) { EXPECT_GT(tree().size(), 50u) << "nothing to judge below " << BALLAST_SOURCE_DIR; }
+TEST(tidy, the_tree_was_read) { EXPECT_GT(tree().size(), 50u) << "nothing to judge below " << source_folder(); }
 
 TEST(tidy, folders_include_only_what_the_table_allows) {
   for (const auto& file : tree()) {

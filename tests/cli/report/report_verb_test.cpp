@@ -6,12 +6,12 @@
 #include <sstream>
 
 #include "tests/cli/run_ballast.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast {
 namespace {
 
-const std::string drift = BALLAST_TEST_DATA "/small-drift-s1.jsonl.gz",
-                  other = BALLAST_TEST_DATA "/small-shift-s3.jsonl.gz";
+const std::string drift = test_data("small-drift-s1.jsonl.gz"), other = test_data("small-shift-s3.jsonl.gz");
 
 test::outcome run(std::vector<std::string> words) {
   words.insert(words.begin(), "report");
@@ -28,7 +28,7 @@ TEST(report_verb, writes_a_page_and_says_how_large_it_is) {
   std::stringstream page;
   page << in.rdbuf();
   EXPECT_NE(page.str().find("\"name\":\"deepseek, small-shift\""), std::string::npos);
-  EXPECT_EQ(page.str().find(BALLAST_TEST_DATA), std::string::npos) << "a page tells nobody where files lay";
+  EXPECT_EQ(page.str().find(source_folder()), std::string::npos) << "a page tells nobody where files lay";
   std::filesystem::remove(file);
 }
 

@@ -4,13 +4,14 @@
 #include <gtest/gtest.h>
 
 #include "cli/report/page_data.hpp"
+#include "tests/support/paths.hpp"
 
 namespace ballast::report {
 
 constexpr std::uint32_t small_ranks = 4, small_interval = 8;
 
 inline const policies::load_recording& small_recording() {
-  static const auto read = policies::read_load_records(BALLAST_TEST_DATA "/small-drift-s1.jsonl.gz");
+  static const auto read = policies::read_load_records(test_data("small-drift-s1.jsonl.gz"));
   return read.value();
 }
 
