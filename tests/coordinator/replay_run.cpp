@@ -20,7 +20,7 @@ void print(const char* name, const ballast::cluster::test::replay_result& r) {
 
 int main(int argc, char** argv) {
   CLI::App app{"Replays recorded loads through the coordinator's state machine in virtual time"};
-  std::string file = test_data("dsv3-shift-s1-4l.jsonl.gz"), policy = "economy";
+  std::string file = ballast::test_data("dsv3-shift-s1-4l.jsonl.gz"), policy = "economy";
   replay_settings base;
   base.coordinator.num_redundant_experts = 32;
   base.coordinator.imbalance_trigger = 1.0;
