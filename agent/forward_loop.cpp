@@ -103,7 +103,7 @@ void forward_loop::step() {
   std::vector<gpu::step_header> headers(comm.members().size());
   if (const auto exchanged = comm.exchange_headers(machine_.header(tokens), headers); !exchanged)
     return fail_step(exchanged.error());
-  machine_.after_headers(headers);
+  perform(machine_.after_headers(headers));
   if (!run_models(headers, comm)) return;
 
   std::uint32_t batch = 0;

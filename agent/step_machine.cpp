@@ -28,7 +28,8 @@ step_machine::actions step_machine::take(std::uint64_t sequence, const command_b
 
 bool step_machine::wants_step() const noexcept {
   if (!may_begin()) return false;
-  return first_step_due_ || (armed_ && !armed_->announced) || proving_ || (hold_wanted_ && !hold_announced_);
+  return first_step_due_ || (armed_ && !armed_->announced) || proving_ || (hold_wanted_ && !hold_announced_) ||
+         std::ranges::any_of(publishing_, [](const auto& p) { return p && !p->announced; });
 }
 
 void step_machine::adopt(step_t peers_step) noexcept {
@@ -40,6 +41,11 @@ gpu::step_header step_machine::header(const std::array<std::uint32_t, max_models
   h.step = next_step_;
   h.tokens = tokens;
   h.versions = versions_;
+  for (model_index m = 0; m < max_models; ++m)
+    if (auto& p = publishing_[m]) {
+      h.versions[m] = p->version;
+      p->announced = true;
+    }
   if (armed_ && !joining_) {
     h.ready_epoch = armed_->epoch;
     armed_->announced = true;
@@ -51,10 +57,16 @@ gpu::step_header step_machine::header(const std::array<std::uint32_t, max_models
   return h;
 }
 
-void step_machine::after_headers(std::span<const gpu::step_header> headers) noexcept {
+step_machine::actions step_machine::after_headers(std::span<const gpu::step_header> headers) {
   const epoch_t ready = headers.front().ready_epoch;
   switch_agreed_ = ready != 0 && std::ranges::all_of(headers, [&](const auto& h) { return h.ready_epoch == ready; });
   hold_agreed_ = std::ranges::any_of(headers, [](const auto& h) { return (h.flags & gpu::header_hold) != 0; });
+  actions out;
+  for (model_index m = 0; m < max_models; ++m)
+    if (const auto& p = publishing_[m];
+        p && std::ranges::all_of(headers, [&](const auto& h) { return h.versions[m] >= p->version; }))
+      route_by(m, out);
+  return out;
 }
 
 step_machine::actions step_machine::after_step() {
@@ -78,10 +90,12 @@ step_machine::actions step_machine::after_step() {
     hold_wanted_.reset();
   }
   switch_agreed_ = hold_agreed_ = false;
+  if (held_) route_by_published(out);  // no step will say who can
   return out;
 }
 
 void step_machine::switch_over(actions& out) {
+  route_by_published(out);
   previous_ = epoch_;
   if (armed_->member) {
     epoch_ = armed_->epoch;
@@ -103,6 +117,17 @@ void step_machine::install(const std::vector<table_id>& tables, actions& out) {
   }
 }
 
+void step_machine::route_by(model_index model, actions& out) {
+  install({{model, publishing_[model]->version}}, out);
+  out.notices.push_back({publishing_[model]->sequence});
+  publishing_[model].reset();
+}
+
+void step_machine::route_by_published(actions& out) {
+  for (model_index m = 0; m < max_models; ++m)
+    if (publishing_[m]) route_by(m, out);
+}
+
 // From wherever it was: steps on `epoch` from `first_step` on, with these tables.
 void step_machine::stand_on(epoch_t epoch, step_t first_step, const std::vector<table_id>& tables, actions& out) {
   epoch_ = epoch;
@@ -119,6 +144,10 @@ void step_machine::give_up_pending(actions& out, const char* why) {
   if (armed_) refuse(armed_->sequence);
   if (proving_) refuse(proving_->sequence);
   if (hold_wanted_) refuse(*hold_wanted_);
+  for (auto& p : publishing_) {
+    if (p) refuse(p->sequence);
+    p.reset();
+  }
   armed_.reset();
   proving_.reset();
   hold_wanted_.reset();
@@ -126,12 +155,17 @@ void step_machine::give_up_pending(actions& out, const char* why) {
 }
 
 void step_machine::on(std::uint64_t sequence, const command::publish& order, actions& out) {
-  install({{order.table.model, order.table.version}}, out);
-  out.notices.push_back({sequence});
+  auto& p = publishing_[order.table.model];
+  if (p) route_by(order.table.model, out);  // superseded: every replica it names is in place
+  p = publishing{sequence, order.table.version};
+  if (!may_begin()) route_by_published(out);  // it is not stepping with the others
 }
 
 void step_machine::on(std::uint64_t sequence, const command::arm& order, actions& out) {
-  if (armed_) give_up_pending(out, "armed for another epoch");
+  if (armed_) {
+    route_by_published(out);
+    give_up_pending(out, "armed for another epoch");
+  }
   armed_ = armed{sequence, order.epoch, order.member, false, ids(order.tables)};
   if (epoch_ != 0 || !order.member) return;
   // A joiner stands on the new communicator at once and waits there for the others.

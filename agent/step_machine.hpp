@@ -1,5 +1,6 @@
-// What a rank decides at step boundaries: pure, the same under the forward loop and under the simulator. Decisions about
-// switching and holding come from the step headers alone, so equal data gives equal decisions on every rank.
+// What a rank decides at step boundaries: pure, the same under the forward loop and under the simulator. Decisions
+// about switching, holding and new tables come from the step headers alone, so equal data gives equal decisions on
+// every rank.
 #pragma once
 
 #include <optional>
@@ -28,13 +29,13 @@ class step_machine {
   };
   // What the caller does before it goes on, in this order.
   struct actions {
-    std::vector<table_id> install;   // route by these from the next step on
-    std::optional<epoch_t> use;      // step on this communicator; 0: on none
+    std::vector<table_id> install;  // route by these from now on
+    std::optional<epoch_t> use;     // step on this communicator; 0: on none
     std::vector<notice> notices;
   };
 
-  // An order at a step boundary: publish, arm, disarm, probation, halt, resume, revert, hold, unhold, close_comm, release.
-  // The caller has made sure that the communicator and the tables that it names are ready.
+  // An order at a step boundary: publish, arm, disarm, probation, halt, resume, revert, hold, unhold, close_comm,
+  // release. The caller has made sure that the communicator and the tables that it names are ready.
   actions take(std::uint64_t sequence, const command_body& order);
 
   bool may_step() const noexcept { return epoch_ != 0 && !interrupted_ && !held_; }
@@ -48,12 +49,17 @@ class step_machine {
 
   // The header of the next step; what it shows counts as announced.
   gpu::step_header header(const std::array<std::uint32_t, max_models>& tokens);
-  // All headers of the step, this rank's among them. Decisions take effect after the step.
-  void after_headers(std::span<const gpu::step_header> headers) noexcept;
+  // All headers of the step, this rank's among them. A published table that every rank can route by is routed by in
+  // this very step: two tables in one step would have an expert that moves computed on two ranks. The other decisions
+  // take effect after the step.
+  actions after_headers(std::span<const gpu::step_header> headers);
   // The step was completed.
   actions after_step();
   // The communicator failed: the step did not happen, sessions are as before it.
-  void failed() noexcept { interrupted_ = true; switch_agreed_ = hold_agreed_ = false; }
+  void failed() noexcept {
+    interrupted_ = true;
+    switch_agreed_ = hold_agreed_ = false;
+  }
 
   epoch_t epoch() const noexcept { return epoch_; }
   epoch_t previous() const noexcept { return previous_; }
@@ -71,12 +77,19 @@ class step_machine {
     bool announced = false;
     std::vector<table_id> tables;
   };
+  struct publishing {
+    std::uint64_t sequence = 0;
+    version_t version = 0;
+    bool announced = false;
+  };
   struct proving {
     std::uint64_t sequence = 0;
     std::uint32_t steps_left = 0;
   };
 
   void install(const std::vector<table_id>& tables, actions& out);
+  void route_by(model_index model, actions& out);
+  void route_by_published(actions& out);
   void give_up_pending(actions& out, const char* why);
   void switch_over(actions& out);
   void stand_on(epoch_t epoch, step_t first_step, const std::vector<table_id>& tables, actions& out);
@@ -92,11 +105,11 @@ class step_machine {
   void on(std::uint64_t sequence, const command::close_comm& order, actions& out);
   void on(std::uint64_t sequence, const command::release& order, actions& out);
 
-  epoch_t epoch_ = 0;          // communicator stepped on; 0: none
-  epoch_t previous_ = 0;       // kept through probation
-  epoch_t left_for_ = 0;       // epoch whose switch made this rank a leaver
+  epoch_t epoch_ = 0;     // communicator stepped on; 0: none
+  epoch_t previous_ = 0;  // kept through probation
+  epoch_t left_for_ = 0;  // epoch whose switch made this rank a leaver
   step_t next_step_ = 1;
-  bool joining_ = false;       // on epoch_, waiting for the first header
+  bool joining_ = false;  // on epoch_, waiting for the first header
   bool interrupted_ = false;
   bool held_ = false;
   bool hold_announced_ = false;
@@ -104,6 +117,7 @@ class step_machine {
   bool switch_agreed_ = false;
   bool hold_agreed_ = false;
   std::array<version_t, max_models> versions_{};
+  std::array<std::optional<publishing>, max_models> publishing_{};  // by model
   std::optional<armed> armed_;
   std::optional<proving> proving_;
   std::optional<std::uint64_t> hold_wanted_;  // sequence of the order

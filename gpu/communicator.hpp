@@ -19,7 +19,7 @@ struct step_header {
   step_t step = 0;
   epoch_t ready_epoch = 0;                        // standby communicator this rank is ready to switch to
   std::array<std::uint32_t, max_models> tokens{}; // of this step, by model
-  std::array<version_t, max_models> versions{};   // applied placement, by model
+  std::array<version_t, max_models> versions{};   // newest placement that this rank can route by, by model
   std::uint32_t flags = 0;                        // header_flag
 };
 enum header_flag : std::uint32_t { header_hold = 1 };  // stop together after this step

@@ -3,7 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <iterator>
 #include <random>
+#include <set>
 
 namespace ballast {
 namespace {
@@ -30,9 +32,15 @@ std::vector<step_machine::actions> step_together(std::vector<step_machine*> memb
       headers.push_back(m->header({}));
     }
   std::vector<step_machine::actions> out;
-  for (auto* m : members) {
-    m->after_headers(headers);
-    out.push_back(m->after_step());
+  for (auto* m : members) out.push_back(m->after_headers(headers));
+  std::set<version_t> tables;
+  for (auto* m : members) tables.insert(m->version(0));
+  EXPECT_EQ(tables.size(), 1u) << "ranks route by different tables in one step";
+  for (std::size_t i = 0; i < members.size(); ++i) {
+    auto after = members[i]->after_step();
+    std::ranges::move(after.install, std::back_inserter(out[i].install));
+    std::ranges::move(after.notices, std::back_inserter(out[i].notices));
+    out[i].use = after.use;
   }
   return out;
 }
@@ -150,11 +158,73 @@ TEST(step_machine, halt_answers_everything_under_way_and_drops_the_communicator)
   EXPECT_EQ(m.next_step(), 100u);
 }
 
+TEST(step_machine, a_published_table_is_routed_by_in_the_first_step_in_which_every_rank_can) {
+  auto a = stepping_on(1), b = stepping_on(1);
+  EXPECT_THAT(a.take(2, command::publish{table(2)}).install, IsEmpty());
+  EXPECT_TRUE(a.wants_step()) << "nobody may ask anything now";
+  auto actions = step_together({&a, &b});
+  EXPECT_THAT(actions[0].install, IsEmpty());
+  EXPECT_FALSE(a.wants_step()) << "shown once; the last one makes the step that decides";
+  EXPECT_THAT(b.take(2, command::publish{table(2)}).notices, IsEmpty());
+  EXPECT_TRUE(b.wants_step());
+  actions = step_together({&a, &b});
+  for (const auto& each : actions) {
+    EXPECT_THAT(each.install, ElementsAre(table_id{0, 2}));
+    ASSERT_EQ(each.notices.size(), 1u);
+    EXPECT_EQ(each.notices[0].sequence, 2u);
+    EXPECT_FALSE(each.notices[0].failure);
+  }
+  EXPECT_FALSE(a.wants_step() || b.wants_step());
+}
+
+TEST(step_machine, a_rank_that_does_not_step_with_the_others_routes_by_a_published_table_at_once) {
+  step_machine parked;
+  EXPECT_THAT(parked.take(1, command::publish{table(2)}).install, ElementsAre(table_id{0, 2}));
+  auto held = stepping_on(1);
+  held.take(2, command::hold{});
+  held.take(3, command::publish{table(2)});
+  const auto stopped = step_together({&held});
+  EXPECT_THAT(stopped[0].install, ElementsAre(table_id{0, 2}));
+  EXPECT_THAT(held.take(4, command::publish{table(3)}).install, ElementsAre(table_id{0, 3}));
+  auto broken = stepping_on(1);
+  broken.failed();
+  EXPECT_THAT(broken.take(2, command::publish{table(2)}).install, ElementsAre(table_id{0, 2}));
+}
+
+TEST(step_machine, a_hold_before_the_others_can_route_leaves_no_table_waiting) {
+  auto a = stepping_on(1), b = stepping_on(1);
+  a.take(2, command::publish{table(2)});
+  b.take(3, command::hold{});
+  const auto actions = step_together({&a, &b});
+  EXPECT_THAT(actions[0].install, ElementsAre(table_id{0, 2}));
+  EXPECT_THAT(b.take(2, command::publish{table(2)}).install, ElementsAre(table_id{0, 2}));
+}
+
+TEST(step_machine, tables_published_at_any_time_never_differ_in_a_step) {
+  std::mt19937 random(5);
+  std::vector<step_machine> ranks(4, stepping_on(1));
+  version_t published = 1, answered = 0;
+  std::vector<version_t> ordered(ranks.size(), 1);
+  for (int round = 0; round < 4000; ++round) {
+    const bool all_have_it = std::ranges::all_of(ranks, [&](const auto& r) { return r.version(0) == published; });
+    if (all_have_it) answered = published++;
+    for (std::size_t r = 0; r < ranks.size(); ++r)
+      if (ordered[r] < published && random() % 3 == 0) {
+        ordered[r] = published;
+        ranks[r].take(published, command::publish{table(published)});
+      }
+    std::vector<step_machine*> all;
+    for (auto& r : ranks) all.push_back(&r);
+    if (std::ranges::any_of(ranks, [](const auto& r) { return r.wants_step(); })) step_together(all);
+  }
+  EXPECT_GT(answered, 400u) << "a table that all were given is routed by";
+}
+
 TEST(step_machine, a_failed_step_counts_for_nothing) {
   auto m = stepping_on(1);
   m.take(2, command::arm{2, true, {}});
   const auto header = m.header({});
-  m.after_headers(std::vector{header});
+  EXPECT_THAT(m.after_headers(std::vector{header}).install, IsEmpty());
   m.failed();
   EXPECT_EQ(m.last_step(), 0u);
   EXPECT_EQ(m.epoch(), 1u);

@@ -86,7 +86,7 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   rebalance moving(*l.ranks, l.table, l.free, how);
   moving.start();
   const auto ran = l.ranks->run(
-      for_ever, tokens, [&](std::uint32_t r, std::uint32_t) { return moving.at_boundary(r); },
+      for_ever, tokens, [&](std::uint32_t r, std::uint32_t step) { return moving.at_boundary(r, step); },
       [&] { return moving.finished(); });
   if (!ran) return good(fail(ran.error()), "steps during a rebalance");
   const auto& during = *ran;

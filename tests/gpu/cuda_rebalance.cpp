@@ -39,10 +39,11 @@ bool rebalance::all(const wave& w, progress least) const {
   return std::ranges::all_of(w.at, [&](progress p) { return p >= least; });
 }
 
-status rebalance::at_boundary(std::uint32_t rank) {
+status rebalance::at_boundary(std::uint32_t rank, std::uint32_t step) {
   const std::lock_guard lock(mutex_);
+  latest_ = std::max(latest_, step);
   const auto before = over_;
-  for (auto w = over_; w < opened_; ++w) advance(waves_[w], rank);
+  for (auto w = over_; w < opened_; ++w) advance(waves_[w], rank, step);
   while (over_ < opened_ && all(waves_[over_], progress::reclaimed)) ++over_;
   if (over_ == waves_.size() && !done_) {
     took_ = milliseconds_since(begun_);
@@ -53,20 +54,21 @@ status rebalance::at_boundary(std::uint32_t rank) {
 }
 
 void rebalance::settle() {
-  while (!finished()) {
-    for (std::uint32_t r = 0; r < rig_.ranks(); ++r) (void)at_boundary(r);
+  for (std::uint32_t boundary = 0; !finished(); ++boundary) {
+    for (std::uint32_t r = 0; r < rig_.ranks(); ++r) (void)at_boundary(r, boundary);
     std::unique_lock lock(mutex_);
     if (!done_ && !failed_) changed_.wait_for(lock, std::chrono::microseconds(50));
   }
 }
 
-void rebalance::advance(wave& w, std::uint32_t rank) {
+void rebalance::advance(wave& w, std::uint32_t rank, std::uint32_t step) {
   auto& at = w.at[rank];
   if (at == progress::staged && all(w, progress::staged)) {
     for (const auto& a : w.arrivals[rank]) rig_.at(rank).slots(0).set(a.layer, a.slot, a.page, a.expert);
     at = progress::entered;
   }
-  if (at == progress::entered && all(w, progress::entered)) {
+  if (!w.agreed && all(w, progress::entered)) w.agreed = latest_ + 1;
+  if (at == progress::entered && w.agreed && step >= *w.agreed) {
     retired_.push_back(rig_.use(rank, std::move(w.routing[rank])));
     at = progress::routed;
   } else if (at == progress::routed && all(w, progress::routed)) {

@@ -29,14 +29,14 @@ using free_slots = std::vector<std::vector<std::vector<std::uint32_t>>>;  // [ra
 
 // Planned whole when it is made, as a coordinator does it off the ranks. One use: start, then either at_boundary() by
 // each rank's issuing thread ahead of its steps, or settle() without steps, until finished(). Changes `table` and
-// `free` to what holds afterwards.
+// `free` to what holds afterwards. Ranks step together, so that none is more than a boundary ahead of another.
 class rebalance {
  public:
   rebalance(rig& r, placement& table, free_slots& free, rebalance_options o);
   ~rebalance();
 
   void start();
-  status at_boundary(std::uint32_t rank);
+  status at_boundary(std::uint32_t rank, std::uint32_t step);  // ahead of that step
   void settle();  // what parked ranks do when they are told
   bool finished() const;
   status outcome() const;
@@ -49,8 +49,8 @@ class rebalance {
     page_index page = 0;
   };
   enum class progress { fetching, staged, entered, routed, reclaimed };
-  // Layers that move together: fetched by every rank, then entered by every rank, then routed to by every rank, then
-  // reclaimed. A rank goes on at its own next boundary; nobody waits in a step.
+  // Layers that move together: fetched by every rank, then entered by every rank, then routed to by all ranks from one
+  // step on, as two tables in one step would have experts computed on two ranks; then reclaimed. Nobody waits in a step.
   struct wave {
     std::uint32_t first = 0, last = 0;
     placement table;
@@ -58,9 +58,10 @@ class rebalance {
     std::vector<std::vector<std::pair<std::uint32_t, std::uint32_t>>> departures;  // layer, slot
     std::vector<std::shared_ptr<const routing_table>> routing;
     std::vector<progress> at;
+    std::optional<std::uint32_t> agreed;  // first step by the new table
   };
   bool all(const wave& w, progress least) const;
-  void advance(wave& w, std::uint32_t rank);
+  void advance(wave& w, std::uint32_t rank, std::uint32_t step);
   void reclaim(wave& w, std::uint32_t rank);
   void plan(wave& w);
   status fetch(wave& w, std::uint32_t rank);
@@ -76,6 +77,7 @@ class rebalance {
   std::condition_variable changed_;
   std::vector<wave> waves_;
   std::vector<std::shared_ptr<const routing_table>> retired_;
+  std::uint32_t latest_ = 0;           // step that a rank is or was about to begin
   std::size_t opened_ = 0, over_ = 0;  // waves whose fetches have begun, that all ranks have reclaimed
   bool done_ = false;
   std::optional<error> failed_;

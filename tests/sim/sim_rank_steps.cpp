@@ -53,7 +53,7 @@ void rank::try_exchange(fabric& shared, epoch_t epoch) {
     if (!peer) throw broken("a dead rank took part in a step");
     peers.push_back(peer);
     if (peer->hears_all(comm))
-      peer->loop_.after_headers(headers);
+      peer->act(peer->loop_.after_headers(headers));
     else
       all_hear = false;
   }
