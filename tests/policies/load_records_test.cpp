@@ -104,7 +104,7 @@ TEST(load_records, delivers_only_the_layers_and_records_asked_for) {
 TEST(load_records, reads_the_cut_traces) {
   for (const auto& [name, layers, experts] :
        {std::tuple{"small-drift-s1", 4U, 16U}, {"qwen30-drift-s1-8l", 8U, 128U}, {"dsv3-shift-s1-4l", 4U, 256U}}) {
-    const auto got = read_load_records(test_data(name + ".jsonl.gz"));
+    const auto got = read_load_records(test_data(std::string(name) + ".jsonl.gz"));
     ASSERT_TRUE(got) << got.error().text;
     EXPECT_EQ(got->meta.layers, layers);
     EXPECT_EQ(got->meta.experts, experts);
