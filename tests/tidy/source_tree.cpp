@@ -114,7 +114,7 @@ void read_commands(const source_file& file, link_graph& graph) {
   for (const auto& [name, words] : commands_of(without_cmake_comments(file.text))) {
     const bool library = name == "ballast_library";
     const bool defines = library || name == "add_executable" || name == "add_library" || name == "ballast_test" ||
-                         name == "ballast_benchmark";
+                         name == "ballast_tool" || name == "ballast_benchmark";
     if (words.empty() || (!defines && name != "target_link_libraries")) continue;
     const auto target = bare_target(words[0]);
     if (defines) graph.targets.emplace_back(target, file.folder());
