@@ -63,6 +63,11 @@ void front_end::stop() {
   for (auto& [address, other] : others) other->stop();
 }
 
+refusal_counts front_end::refusals() const {
+  std::lock_guard lock(mutex_);
+  return link_ ? refusals_of(link_->counters(), context_) : refusal_counts{};
+}
+
 std::size_t front_end::sessions() const {
   std::lock_guard lock(mutex_);
   return entries_.size();

@@ -62,6 +62,7 @@ class front_end {
   void tick(std::chrono::steady_clock::time_point now);
 
   std::size_t sessions() const;
+  refusal_counts refusals() const;  // at the socket, and in this process by keys
   void stop();
 
  private:

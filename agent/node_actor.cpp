@@ -38,7 +38,7 @@ struct node_shell {
   }
 
   ballast::heartbeat beat() {
-    ballast::heartbeat out{setup.greeting.agent, setup.greeting.process, {}};
+    ballast::heartbeat out{setup.greeting.agent, setup.greeting.process, {}, setup.clients->refusals()};
     last_totals.resize(setup.units.size());
     for (const auto& [seat, assigned] : seats) {
       const auto& pulse = setup.units[assigned.local_rank]->loop->pulse();
@@ -48,6 +48,7 @@ struct node_shell {
       if (steps > last.first)
         b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
       last = {steps, spent};
+      out.refused.replayed += setup.units[assigned.local_rank]->replayed;
       b.corrupt = setup.units[assigned.local_rank]->corrupt_pulls;
       for (model_index m = 0; m < setup.greeting.models.size(); ++m) {
         b.versions.push_back(pulse.versions[m]);

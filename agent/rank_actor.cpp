@@ -1,9 +1,12 @@
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <map>
 #include <optional>
 #include <set>
 
 #include "agent/actors_impl.hpp"
+#include "messages/complaints.hpp"
 #include "messages/log.hpp"
 
 namespace ballast {
@@ -21,6 +24,7 @@ struct rank_shell {
   std::set<epoch_t> opened;                         // halves that the builder may be working on
   bool draining = false;
   bool serving = false;
+  complaints replays;
 
   void feed(const rank_event_body& event) {
     if (!machine) return;
@@ -101,7 +105,17 @@ struct rank_shell {
     self->send(transfer, fetch_note{std::make_shared<const fetch_job>(std::move(job))});
   }
 
-  void perform(rank_effect::answer& e) const { unit->uplink(std::move(e.outcome)); }
+  void perform(rank_effect::answer& e) {
+    if (e.again || e.outcome.failure.code == errc::fenced) note_replay(e);
+    unit->uplink(std::move(e.outcome));
+  }
+  void note_replay(const rank_effect::answer& e) {
+    ++unit->replayed;
+    if (const auto times = replays.add(complaints::clock::now()))
+      log::warn("rank {}: not obeyed ({} since the last report): {}", unit->local_rank, *times,
+                e.again ? fmt::format("command {} again; its outcome is told once more", e.outcome.sequence)
+                        : e.outcome.failure.text);
+  }
   void perform(rank_effect::trouble& e) const { unit->uplink(std::move(e.report)); }
   void perform(rank_effect::fetch& e) { fetch({e.sequence, 0, false, std::move(e.items), {}}); }
   void perform(rank_effect::fetch_dense& e) { fetch({e.sequence, 0, true, {}, std::move(e.sources)}); }

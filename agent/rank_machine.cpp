@@ -27,20 +27,20 @@ void rank_machine::handle(const rank_event::commanded& e, rank_effects& out) {
     auto refusal = outcome_of(c);
     refusal.ok = false;
     refusal.failure = {errc::fenced, fmt::format("seat {} is incarnation {}, not {}", index_of(seat_), incarnation_, c.incarnation)};
-    out.push_back(rank_effect::answer{std::move(refusal)});
+    out.push_back(rank_effect::answer{std::move(refusal), false});
     return;
   }
   if (under_way_.contains(c.sequence)) return;  // a repeat; its outcome will come
   const auto known = std::ranges::find(outcomes_, c.sequence, &seat_outcome::sequence);
   if (known != outcomes_.end()) {
-    out.push_back(rank_effect::answer{*known});
+    out.push_back(rank_effect::answer{*known, true});
     return;
   }
   if (c.sequence < newest_) {  // overtaken by a newer command: obeying it now could undo that one
     auto refusal = outcome_of(c);
     refusal.ok = false;
     refusal.failure = {errc::fenced, fmt::format("command {} was overtaken by command {}", c.sequence, newest_)};
-    out.push_back(rank_effect::answer{std::move(refusal)});
+    out.push_back(rank_effect::answer{std::move(refusal), false});
     return;
   }
   newest_ = c.sequence;
@@ -205,7 +205,7 @@ void rank_machine::finish(std::uint64_t sequence, seat_outcome outcome, rank_eff
   under_way_.erase(sequence);
   outcomes_.push_back(outcome);
   if (outcomes_.size() > remembered_outcomes) outcomes_.pop_front();
-  out.push_back(rank_effect::answer{std::move(outcome)});
+  out.push_back(rank_effect::answer{std::move(outcome), false});
 }
 
 }  // namespace ballast

@@ -34,7 +34,7 @@ using rank_event_body = std::variant<rank_event::commanded, rank_event::fetched,
                                      rank_event::beat>;
 
 namespace rank_effect {
-struct answer { seat_outcome outcome; };
+struct answer { seat_outcome outcome; bool again = false; };  // again: the command was carried out before
 struct trouble { seat_trouble report; };
 // Bring bundles into pages -> fetched. The pages stay with the sequence until `enter` or `discard`.
 struct fetch { std::uint64_t sequence = 0; std::vector<stage_item> items; };

@@ -61,6 +61,7 @@ struct coordinator_ports {
 
   std::function<status(const std::string& peer, const envelope& message)> send;
   std::function<status(const envelope& message)> publish;
+  std::function<refusal_counts()> refused;  // at this process's sockets; none: not counted
   // Whether the store is still this coordinator's: any thread. And the term of everything that goes out.
   std::function<possession()> held = [] { return possession::ours; };
   std::uint64_t term = 0;

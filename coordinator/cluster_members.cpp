@@ -141,6 +141,7 @@ void welcome_agent(context& c, const agent_record& agent, std::uint64_t id) {
 }
 
 void fence_sender(context& c, const std::string& peer, seat_id seat, incarnation_t up_to) {
+  note_replay(c, fmt::format("seat {} says something as incarnation {}, which is gone", index_of(seat), up_to));
   c.out.push_back(effect::send{peer, 0, fence{seat, up_to}});
 }
 
@@ -195,7 +196,10 @@ void on_hello(context& c, const std::string& peer, std::uint64_t id, const hello
 void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
   const auto found = c.s.agents.find(h.agent);
   const bool current = found != c.s.agents.end() && found->second.process == h.process;
-  if (current) found->second.peer = peer;
+  if (current) {
+    found->second.peer = peer;
+    found->second.refused = h.refused;
+  }
   for (const auto& beat : h.seats) {
     auto* r = find_seat(c.s, beat.seat);
     if (!current || !r || r->agent != h.agent || r->incarnation != beat.incarnation || r->state == seat_state::lost) {

@@ -63,6 +63,7 @@ void refresh_report(cluster_state& s);  // phase, awaited seats and figures of t
 void tell(context& c, std::string kind, std::string text, const operation_status* operation = nullptr,
           std::vector<seat_status> seats = {});
 void log_line(context& c, std::string text, bool warning = false);
+void note_replay(context& c, const std::string& what);  // counts it; a line a second at most
 
 // ---- cluster_loads.cpp: windows and the trigger
 void on_load_summary(context& c, const load_summary& l);

@@ -16,6 +16,7 @@ bool answered_before(context& c, const std::string& peer, std::uint64_t id, cons
   if (request.empty()) return false;
   const auto found = std::ranges::find(c.s.requests, request, &std::pair<std::string, operation_id>::first);
   if (found == c.s.requests.end()) return false;
+  note_replay(c, fmt::format("a request that operation {} was the answer to; it is given again", found->second));
   c.out.push_back(effect::send{peer, id, accepted{found->second}});
   return true;
 }

@@ -12,6 +12,7 @@
 #include "coordinator/cluster_phases.hpp"
 #include "coordinator/plans.hpp"
 #include "coordinator/service.hpp"
+#include "messages/complaints.hpp"
 #include "messages/messages.hpp"
 #include "policies/load_window.hpp"
 #include "policies/start_plan.hpp"
@@ -43,6 +44,7 @@ struct agent_record {
   std::optional<std::uint64_t> closed_ms;  // since when it has no connection
   std::deque<std::uint64_t> former;        // processes that this name had before, newest last; at most 32
   std::map<std::uint32_t, seat_id> seats;  // by local rank
+  refusal_counts refused;                  // as it last said; not stored
 };
 
 // Loads of some steps as they are recorded.
@@ -191,6 +193,8 @@ struct cluster_state {
   std::optional<plan_request> shares_asked;
   std::size_t shares_turn = 0;
   std::optional<recorded_start> start;
+  std::uint64_t replayed = 0;  // messages that were not obeyed because they are repeats or out of date
+  complaints replays;
   std::set<seat_id> unheard;  // since a restart: what they are to do is repeated when they are heard
 
   static constexpr std::size_t max_agents = 1024, max_seats = 4096, max_queue = 16, max_history = 64,

@@ -104,6 +104,12 @@ cluster_status status_of(const cluster_state& s) {
   for (const auto& r : s.seats) out.seats.push_back(status_of(s, r));
   out.operations = operations_of(s).operations;
   out.event_sequence = s.last_event;
+  out.refused.emplace_back().process = "coordinator";
+  out.refused.back().replayed = s.replayed;
+  for (const auto& [name, agent] : s.agents) {
+    out.refused.push_back(agent.refused);
+    out.refused.back().process = name;
+  }
   return out;
 }
 
@@ -120,6 +126,13 @@ void tell(context& c, std::string kind, std::string text, const operation_status
 
 void log_line(context& c, std::string text, bool warning) {
   c.out.push_back(effect::log_line{warning, std::move(text)});
+}
+
+void note_replay(context& c, const std::string& what) {
+  ++c.s.replayed;
+  const complaints::clock::time_point now{std::chrono::milliseconds(c.s.now_ms)};
+  if (const auto times = c.s.replays.add(now))
+    log_line(c, fmt::format("not obeyed ({} since the last report): {}", *times, what), true);
 }
 
 }  // namespace ballast::cluster

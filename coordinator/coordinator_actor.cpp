@@ -127,6 +127,13 @@ void coordinator_shell::stop() {
 }
 
 void coordinator_shell::perform(cluster::effect::send& e) {
+  if (auto* all = std::get_if<cluster_status>(&e.body); all && ports_->refused && !all->refused.empty()) {
+    auto& own = all->refused.front();  // the machine knows its name, and what it did not obey
+    auto here = ports_->refused();
+    here.process = own.process;
+    here.replayed = own.replayed;
+    own = std::move(here);
+  }
   const envelope message{e.id != 0 ? e.id : ++last_id_, "coordinator", std::move(e.body), ports_->term};
   if (auto sent = ports_->send(e.peer, message); !sent)
     log::warn("coordinator: {} not sent: {}", message_name(message.body), sent.error().text);

@@ -32,8 +32,19 @@ struct coordinator_service::impl {
   std::once_flag stopped;
 
   status open_links(link_context& context, const coordinator_config& config);
+  refusal_counts refusals(const link_context& context) const;
   void stop();
 };
+
+// Whoever watches events connects to the coordinator, too.
+refusal_counts coordinator_service::impl::refusals(const link_context& context) const {
+  auto all = gateway->counters();
+  const auto watchers = events->counters();
+  all.handshake += watchers.handshake;
+  all.unfinished += watchers.unfinished;
+  all.cut_off += watchers.cut_off;
+  return refusals_of(all, context);
+}
 
 status coordinator_service::impl::open_links(link_context& context, const coordinator_config& config) {
   link_options out;
@@ -142,6 +153,7 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
   // The links exist before anything is sent: the actor only answers messages and ticks, and gets none before `open`.
   auto* raw = made.get();
   made->ports->send = [raw](const std::string& peer, const envelope& m) { return raw->gateway->send(peer, m); };
+  made->ports->refused = [raw, &context] { return raw->refusals(context); };
   made->ports->publish = [raw](const envelope& m) { return raw->events->send({}, m); };
   made->actor = made->system->spawn(coordinator, std::move(*from), made->ports);
   if (auto ok = made->open_links(context, config); !ok) {

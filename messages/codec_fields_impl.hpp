@@ -117,8 +117,15 @@ template <class F> void fields(of<seat_beat>, F f) {
   f("sessions", &t::sessions); f("tokens", &t::tokens); f("step_ms", &t::step_ms); f("versions", &t::versions);
   f("pages", &t::pages); f("corrupt", &t::corrupt);
 }
+template <class F> void fields(of<refusal_counts>, F f) {
+  using t = refusal_counts;
+  f("process", &t::process); f("unknown_key", &t::unknown_key); f("handshake", &t::handshake);
+  f("unfinished", &t::unfinished); f("cut_off", &t::cut_off); f("malformed", &t::malformed);
+  f("forbidden", &t::forbidden); f("too_many", &t::too_many); f("replayed", &t::replayed);
+}
 template <class F> void fields(of<heartbeat>, F f) {
   f("agent", &heartbeat::agent); f("process", &heartbeat::process); f("seats", &heartbeat::seats);
+  f("refused", &heartbeat::refused);
 }
 template <class F> void fields(of<load_summary>, F f) {
   using t = load_summary;
@@ -161,6 +168,7 @@ template <class F> void fields(of<cluster_status>, F f) {
   using t = cluster_status;
   f("epoch", &t::epoch); f("steps", &t::steps); f("models", &t::models); f("seats", &t::seats);
   f("operations", &t::operations); f("event_sequence", &t::event_sequence);
+  f("refused", &t::refused);
 }
 template <class F> void fields(of<scale_request>, F f) {
   using t = scale_request;

@@ -16,6 +16,7 @@
 #include "messages/link_queue_impl.hpp"
 #include "messages/link_socket_impl.hpp"
 #include "messages/log.hpp"
+#include "messages/refusals_impl.hpp"
 #include "messages/zap_impl.hpp"
 
 namespace ballast {
@@ -26,6 +27,15 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t batch = 64;  // messages in one direction before the other has its turn
 constexpr milliseconds no_wait{0}, for_ever{-1}, shortest_retry{1}, longest_retry{32};
+
+std::string why_closed(refusal kind, const link_security& security, const decode_limits& limits) {
+  if (kind == refusal::handshake)
+    return fmt::format("does not speak as it should here{}",
+                       security.keys ? ": in the clear, or with the key of another server" : "");
+  if (kind == refusal::unfinished)
+    return fmt::format("had not said who it is within {} ms", security.limits.handshake_ms);
+  return fmt::format("sent a frame of more than {} bytes or what is no frame, or fell silent", limits.frame_bytes);
+}
 
 std::string printable(const std::string& peer) {
   std::string s;
@@ -97,15 +107,13 @@ struct link::impl {
   bell wake;
   std::atomic<bool> stopping{false};
   std::atomic<clock::rep> stop_by{0};  // written before stopping
-  std::atomic<std::uint64_t> sent{0}, received{0}, malformed{0}, unroutable{0}, refused_full{0}, forbidden{0},
-      too_many{0};
+  std::atomic<std::uint64_t> sent{0}, received{0}, unroutable{0}, refused_full{0};
+  ballast::refusals refusals;
   std::thread thread;
   std::thread::id thread_id;  // kept apart: `thread` changes when it is joined
   std::mutex joining;
 
   // The link's thread only.
-  clock::time_point last_complaint{};
-  std::uint64_t complaints = 0;
   milliseconds retry = shortest_retry;
   std::optional<clock::time_point> stuck_since;  // nothing could be sent from then on
   rate_limiter pace;
@@ -127,9 +135,10 @@ struct link::impl {
   bool receive_some(link_socket& socket);
   void tell_connections(link_socket& socket);
   bool take_in(link_socket::incoming arrived);
+  void look_at_connections(link_socket& socket);
   void refuse(const std::string& peer, std::uint64_t id, const error& why);
   bool too_fast(const link_socket::incoming& arrived);
-  bool complain(const std::string& peer, const error& why);
+  bool complain(refusal kind, const std::string& peer, const error& why);
   bool send_some(link_socket& socket);
   milliseconds leave_if_stuck(link_socket& socket);
   bool send_one(link_socket& socket, outgoing& message);
@@ -167,6 +176,7 @@ void link::impl::begin(std::promise<status>& opened) {
 void link::impl::run(link_socket& socket) {
   while (true) {
     const bool ending = stopping.load(std::memory_order_acquire);
+    look_at_connections(socket);
     const bool more_in = !ending && receives() && receive_some(socket);
     const bool more_out = send_some(socket);
     const auto until_left = leave_if_stuck(socket);
@@ -209,11 +219,10 @@ bool link::impl::receive_some(link_socket& socket) {
 // A router's peer beyond its rate is told once a second: answering each message would double what it costs.
 bool link::impl::too_fast(const link_socket::incoming& arrived) {
   if (!options.admits || pace.admits(arrived.user.empty() ? arrived.peer : arrived.user, clock::now())) return false;
-  too_many.fetch_add(1, std::memory_order_relaxed);
   const error why{errc::unavailable,
                   fmt::format("more than {} messages a second; send fewer, or raise peer_messages_per_s",
                               context.security().limits.messages_per_s)};
-  if (complain(arrived.peer, why)) refuse(arrived.peer, 0, why);
+  if (complain(refusal::too_many, arrived.peer, why)) refuse(arrived.peer, 0, why);
   return true;
 }
 
@@ -224,11 +233,26 @@ void link::impl::refuse(const std::string& peer, std::uint64_t id, const error& 
 }
 
 void link::impl::tell_connections(link_socket& socket) {
-  for (const auto& [peer, open] : socket.connection_news()) try {
+  for (const auto& [peer, open] : socket.connections().connection_news()) try {
       options.on_connection(peer, open);
     } catch (const std::exception& e) {
       log::error("link {}: a handler threw ({}); please report this", options.name, e.what());
     }
+}
+
+void link::impl::look_at_connections(link_socket& socket) {
+  auto& connections = socket.connections();
+  if (!connections.on()) return;
+  connections.look();
+  if (options.on_connection) tell_connections(socket);
+  const auto taken = connections.taken();
+  for (std::size_t i = 0; i < taken.size(); ++i) {
+    if (taken[i] == 0) continue;
+    const auto kind = static_cast<refusal>(static_cast<std::size_t>(refusal::handshake) + i);
+    if (const auto times = refusals.note(kind, taken[i]))
+      log::warn("link {}: closed a connection to {} ({} since the last report): it {}", options.name, address, *times,
+                why_closed(kind, context.security(), options.limits));
+  }
 }
 
 // True: the peer stands by, and somebody else is to be asked.
@@ -240,8 +264,7 @@ bool link::impl::take_in(link_socket::incoming arrived) {
                                  : decode(frame, options.limits);
   if (message && options.admits) {
     if (const auto ok = options.admits(arrived.user, message->body); !ok) {
-      forbidden.fetch_add(1, std::memory_order_relaxed);
-      (void)complain(arrived.peer, ok.error());
+      (void)complain(refusal::forbidden, arrived.peer, ok.error());
       refuse(arrived.peer, message->id, ok.error());
       return false;
     }
@@ -256,22 +279,18 @@ bool link::impl::take_in(link_socket::incoming arrived) {
     }
     return stands_by;
   }
-  malformed.fetch_add(1, std::memory_order_relaxed);
-  (void)complain(arrived.peer, message.error());
+  (void)complain(refusal::malformed, arrived.peer, message.error());
   if (!arrived.peer.empty()) refuse(arrived.peer, id_of(frame, options.limits), message.error());
   return false;
 }
 
-// True if it was logged.
-bool link::impl::complain(const std::string& peer, const error& why) {
-  ++complaints;
-  const auto now = clock::now();
-  if (last_complaint != clock::time_point{} && now - last_complaint < std::chrono::seconds(1)) return false;
-  log::warn("link {}: refused a message from {} ({} since the last report): {}", options.name,
-            peer.empty() ? options.address : printable(peer), complaints, why.text);
-  last_complaint = now;
-  complaints = 0;
-  return true;
+// Counts it. True if it was logged.
+bool link::impl::complain(refusal kind, const std::string& peer, const error& why) {
+  const auto times = refusals.note(kind);
+  if (times)
+    log::warn("link {}: refused a message from {} ({} since the last report): {}", options.name,
+              peer.empty() ? options.address : printable(peer), *times, why.text);
+  return times.has_value();
 }
 
 // True if there may be more to send now.
@@ -372,8 +391,15 @@ const std::string& link::address() const noexcept { return impl_->address; }
 
 link_counters link::counters() const {
   const impl& self = *impl_;
-  return {self.sent.load(),         self.received.load(),  self.malformed.load(), self.unroutable.load(),
-          self.refused_full.load(), self.forbidden.load(), self.too_many.load()};
+  const auto& r = self.refusals;
+  using enum refusal;
+  return {self.sent.load(), self.received.load(), r[malformed], self.unroutable.load(), self.refused_full.load(),
+          r[forbidden],     r[too_many],          r[handshake], r[unfinished],          r[cut_off]};
+}
+
+refusal_counts refusals_of(const link_counters& at, const link_context& context) {
+  return {{}, context.turned_away(), at.handshake, at.unfinished, at.cut_off, at.malformed, at.forbidden, at.too_many,
+          0};
 }
 
 void link::stop(milliseconds linger) {

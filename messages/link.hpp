@@ -71,7 +71,14 @@ struct link_counters {
   std::uint64_t sent = 0, received = 0, malformed = 0, unroutable = 0, refused_full = 0;
   std::uint64_t forbidden = 0;  // from peers whose role may not send it
   std::uint64_t too_many = 0;   // from peers that sent more a second than they may
+  // Connections to a bound socket (not inproc) that were closed here, with whatever they had to say. Logged, too.
+  std::uint64_t handshake = 0;   // spoke another protocol: in the clear where keys are needed, keys of another server
+  std::uint64_t unfinished = 0;  // had not said who they are within handshake_ms
+  std::uint64_t cut_off = 0;     // sent a frame over the limit or bytes that are no frames, or fell silent
 };
+
+// What a process refuses at a link and, by its list of keys, at every socket of the context; for the status.
+refusal_counts refusals_of(const link_counters& at, const link_context& context);
 
 class link {
  public:

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
-#include <cstring>
 
 #include "messages/curve_impl.hpp"
 #include "messages/link_socket_impl.hpp"
@@ -69,12 +67,6 @@ std::vector<std::string> split(const std::string& addresses) {
   return out;
 }
 
-// Addresses of monitors are never used twice: the last one may still be on its way out.
-std::string monitor_address() {
-  static std::atomic<std::uint64_t> count{0};
-  return fmt::format("inproc://monitor-{}", ++count);
-}
-
 }  // namespace
 
 link_socket::link_socket(zmq::context_t& context, const link_security& security, const link_options& options)
@@ -113,13 +105,14 @@ void link_socket::set_options() {
   socket_.set(zmq::sockopt::handshake_ivl, follows() ? std::min(handshake, longest_handshake_ms) : handshake);
   if (follows()) {
     socket_.set(zmq::sockopt::connect_timeout, longest_connect_ms);
-    watch(ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED);
+    watch_own();
   }
   if (is_router()) {
     socket_.set(zmq::sockopt::router_mandatory, true);
     socket_.set(zmq::sockopt::router_handover, true);
-    if (options_.on_connection) watch(ZMQ_EVENT_DISCONNECTED);
   }
+  if (options_.on_connection || (options_.bind && !options_.address.starts_with("inproc:")))
+    watch_.start(context_, socket_);
 }
 
 // In reverse order, so that a dealer is left with what belongs to the first: keys are options of the socket.
@@ -156,8 +149,9 @@ status link_socket::open(std::string& address) {
   }
 }
 
-void link_socket::watch(int events) {
-  const auto address = monitor_address();
+void link_socket::watch_own() {
+  const auto address = connection_watch::fresh_address();
+  const int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED;
   if (zmq_socket_monitor(socket_.handle(), address.c_str(), events) != 0) throw zmq::error_t();
   monitor_ = zmq::socket_t(context_, zmq::socket_type::pair);
   monitor_.set(zmq::sockopt::linger, 0);
@@ -191,31 +185,8 @@ void link_socket::follow() {
   if (ended && clock::now() >= since_ + settling) move_on();
 }
 
-// An event is two parts: number (16 bits) and value (32 bits), here the descriptor; and an address.
-void link_socket::note_closed() {
-  zmq::message_t event, address;
-  while (receive_part(monitor_, event)) {
-    if (event.more()) receive_part(monitor_, address);
-    std::int32_t connection = -1;
-    if (event.size() != 6) continue;
-    std::memcpy(&connection, static_cast<const std::byte*>(event.data()) + 2, sizeof connection);
-    if (auto gone = peers_.extract(connection)) news_.emplace_back(std::move(gone.mapped()), false);
-  }
-}
-
-// Descriptors are given out again, so what is known to be closed comes first: ZeroMQ tells of an end before it accepts
-// the connection that inherits the number. A peer's older connection may end unseen, taken over by this one.
-void link_socket::note_announced(const std::string& peer, int connection) {
-  note_closed();
-  if (connection < 0) return;
-  std::erase_if(peers_, [&](const auto& known) { return known.second == peer; });
-  peers_[connection] = peer;
-  news_.emplace_back(peer, true);
-}
-
 std::optional<link_socket::incoming> link_socket::receive() {
   if (follows()) follow();
-  if (is_router() && watches()) note_closed();
   for (;;) {
     incoming got;
     if (!receive_part(socket_, got.body)) return std::nullopt;
@@ -228,8 +199,8 @@ std::optional<link_socket::incoming> link_socket::receive() {
     got.several = got.body.more();
     zmq::message_t rest;
     for (bool more = got.several; more;) more = receive_part(socket_, rest) && rest.more();  // parts arrive together
-    if (!is_router() || !watches() || got.several || got.body.size() != 0) return got;
-    note_announced(got.peer, zmq_msg_get(got.body.handle(), ZMQ_SRCFD));
+    if (!options_.on_connection || got.several || got.body.size() != 0) return got;
+    watch_.announced(got.peer, zmq_msg_get(got.body.handle(), ZMQ_SRCFD));
   }
 }
 
@@ -248,22 +219,23 @@ link_socket::sent link_socket::send(outgoing& message) {
 
 link_socket::woken link_socket::wait(int bell, bool until_readable, bool until_writable, milliseconds longest) {
   const auto events = static_cast<short>((until_readable ? ZMQ_POLLIN : 0) | (until_writable ? ZMQ_POLLOUT : 0));
+  zmq::socket_t& monitor = watch_.on() ? watch_.monitor() : monitor_;  // a socket has one at most
   std::array<zmq_pollitem_t, 3> items{
-      {{nullptr, bell, ZMQ_POLLIN, 0}, {socket_.handle(), 0, events, 0}, {monitor_.handle(), 0, ZMQ_POLLIN, 0}}};
-  zmq_poll(items.data(), watches() ? 3 : 2, longest.count());
+      {{nullptr, bell, ZMQ_POLLIN, 0}, {socket_.handle(), 0, events, 0}, {monitor.handle(), 0, ZMQ_POLLIN, 0}}};
+  zmq_poll(items.data(), monitor.handle() != nullptr ? 3 : 2, longest.count());
   return {items[0].revents != 0, (items[1].revents & ZMQ_POLLOUT) != 0};
 }
 
 void link_socket::close(milliseconds linger) {
   try {
     socket_.set(zmq::sockopt::linger, static_cast<int>(std::max<milliseconds::rep>(linger.count(), 0)));
+    watch_.stop(socket_);
     if (!options_.bind) return;
     const std::string bound = socket_.get(zmq::sockopt::last_endpoint);
     if (bound.starts_with("inproc:")) return socket_.unbind(bound);
     // ZeroMQ closes a listener some time later, on a thread of its own: who binds the address meanwhile is refused or,
     // with ipc, loses the file. So wait for its word.
-    const std::string news = monitor_address();
-    monitor_.close();  // a socket has one monitor
+    const std::string news = connection_watch::fresh_address();
     if (zmq_socket_monitor(socket_.handle(), news.c_str(), ZMQ_EVENT_CLOSED | ZMQ_EVENT_CLOSE_FAILED) != 0) return;
     zmq::socket_t closed(context_, zmq::socket_type::pair);
     closed.set(zmq::sockopt::linger, 0);

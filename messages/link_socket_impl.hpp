@@ -2,13 +2,12 @@
 #pragma once
 
 #include <chrono>
-#include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 #include <zmq.hpp>
 
+#include "messages/connection_watch_impl.hpp"
 #include "messages/link.hpp"
 #include "messages/link_queue_impl.hpp"
 
@@ -31,8 +30,7 @@ class link_socket {
   status open(std::string& address);
 
   std::optional<incoming> receive();  // none: nothing has arrived
-  // Connections that began (true) or were closed (false) since the last call, in order.
-  std::vector<std::pair<std::string, bool>> connection_news() { return std::exchange(news_, {}); }
+  connection_watch& connections() { return watch_; }  // of a bound socket, but inproc
   sent send(outgoing& message);  // held_up: `message` is as it was
   // Whether there are several addresses to be connected to in turn. A peer is left that is silent for so long.
   bool follows() const { return options_.kind == link_kind::dealer && addresses_.size() > 1; }
@@ -51,25 +49,21 @@ class link_socket {
 
  private:
   bool is_router() const { return options_.kind == link_kind::router; }
-  bool watches() const { return monitor_.handle() != nullptr; }
   void set_options();
   status connect_all();
-  void watch(int events);
+  void watch_own();
   void follow();
-  void note_closed();
-  void note_announced(const std::string& peer, int connection);
 
   const link_security& security_;
   const link_options& options_;
   zmq::context_t& context_;
   zmq::socket_t socket_;
-  zmq::socket_t monitor_;               // only where connections are watched
+  connection_watch watch_;              // of those that others made
+  zmq::socket_t monitor_;               // of its own, where it follows
   std::vector<std::string> addresses_;  // of who may be connected to
   std::size_t at_ = 0;                  // which of them a dealer is connected to,
   std::string connected_;               // as ZeroMQ knows it,
   std::chrono::steady_clock::time_point since_{};
-  std::map<int, std::string> peers_;  // by descriptor of their connection: as many as there are connections
-  std::vector<std::pair<std::string, bool>> news_;
 };
 
 }  // namespace ballast

@@ -60,6 +60,20 @@ struct welcome {
   bool operator==(const welcome&) const = default;
 };
 
+// What a process refused since it began.
+struct refusal_counts {
+  std::string process;          // its name; in a heartbeat empty
+  std::uint64_t unknown_key = 0;  // connections: of keys that are not on its list, or not for that socket
+  std::uint64_t handshake = 0;    // connections: in the clear where keys are needed, with another server's key, …
+  std::uint64_t unfinished = 0;   // connections: had not said who they are in time
+  std::uint64_t cut_off = 0;      // connections: sent a frame over the limit or no frames, or fell silent
+  std::uint64_t malformed = 0;    // messages: that do not decode
+  std::uint64_t forbidden = 0;    // messages: not for that role to send
+  std::uint64_t too_many = 0;     // messages: more a second than a peer may send
+  std::uint64_t replayed = 0;     // messages: obeyed before, overtaken, or of an incarnation that is gone
+  bool operator==(const refusal_counts&) const = default;
+};
+
 struct seat_beat {
   seat_id seat{};
   incarnation_t incarnation = 0;
@@ -77,6 +91,7 @@ struct heartbeat {
   std::string agent;
   std::uint64_t process = 0;
   std::vector<seat_beat> seats;
+  refusal_counts refused;
   bool operator==(const heartbeat&) const = default;
 };
 // Tokens that this seat's experts received in steps [first_step, last_step], counted after dispatch.
@@ -156,6 +171,7 @@ struct cluster_status {
   std::vector<seat_status> seats;
   std::vector<operation_status> operations;  // open ones first, then the newest 32
   std::uint64_t event_sequence = 0;          // newest event covered by this status
+  std::vector<refusal_counts> refused;       // the coordinator's, then each agent's as it last said
   bool operator==(const cluster_status&) const = default;
 };
 

@@ -98,15 +98,10 @@ const allowed_peer* zap_handler::find(const std::string& for_what, const std::st
 }
 
 void zap_handler::complain(const std::string& from, const std::string& shown) {
-  ++complaints_;
-  const auto now = std::chrono::steady_clock::now();
-  if (last_complaint_ != std::chrono::steady_clock::time_point{} && now - last_complaint_ < std::chrono::seconds(1))
-    return;
-  log::warn(
-      "turned away {} ({} since the last report): public key {} is not in the list of peers, or not for this socket",
-      from, complaints_, shown.empty() ? "unknown" : shown);
-  last_complaint_ = now;
-  complaints_ = 0;
+  if (const auto times = complaints_.add(complaints::clock::now()))
+    log::warn(
+        "turned away {} ({} since the last report): public key {} is not in the list of peers, or not for this socket",
+        from, *times, shown.empty() ? "unknown" : shown);
 }
 
 }  // namespace ballast

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <memory>
 #include <thread>
 #include <zmq.hpp>
 
+#include "messages/complaints.hpp"
 #include "messages/security.hpp"
 
 namespace ballast {
@@ -36,9 +36,7 @@ class zap_handler {
   std::atomic<std::uint64_t> turned_away_{0};
   std::thread thread_;
 
-  // The thread only.
-  std::chrono::steady_clock::time_point last_complaint_{};
-  std::uint64_t complaints_ = 0;
+  complaints complaints_;  // the thread only
 };
 
 }  // namespace ballast

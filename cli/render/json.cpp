@@ -67,9 +67,17 @@ document document_of(const model_status& m) {
           {"hidden", m.hidden}};
 }
 
+document document_of(const refusal_counts& r) {
+  return {{"process", r.process},       {"unknown_key", r.unknown_key}, {"handshake", r.handshake},
+          {"unfinished", r.unfinished}, {"cut_off", r.cut_off},         {"malformed", r.malformed},
+          {"forbidden", r.forbidden},   {"too_many", r.too_many},       {"replayed", r.replayed}};
+}
+
 }  // namespace
 
 std::string of(const cluster_status& all) {
+  document refused = document::array();
+  for (const auto& r : all.refused) refused.push_back(document_of(r));
   document models = document::array();
   for (const auto& m : all.models) models.push_back(document_of(m));
   return dump({{"epoch", all.epoch},
@@ -77,7 +85,8 @@ std::string of(const cluster_status& all) {
                {"event_sequence", all.event_sequence},
                {"models", models},
                {"seats", document_of(all.seats)},
-               {"operations", document_of(all.operations)}});
+               {"operations", document_of(all.operations)},
+               {"refused", refused}});
 }
 
 std::string of(const std::vector<operation_status>& operations) {

@@ -22,6 +22,19 @@ std::vector<std::string> cells_of(const operation_status& op) {
           why};
 }
 
+// Processes that refused something.
+std::string text_of(const std::vector<refusal_counts>& all) {
+  table t({"process", "unknown key", "handshake", "unfinished", "cut off", "malformed", "forbidden", "too many",
+           "replayed"});
+  for (const auto& r : all) {
+    if (refusal_counts none{r.process}; r == none) continue;
+    t.row({r.process, fmt::to_string(r.unknown_key), fmt::to_string(r.handshake), fmt::to_string(r.unfinished),
+           fmt::to_string(r.cut_off), fmt::to_string(r.malformed), fmt::to_string(r.forbidden),
+           fmt::to_string(r.too_many), fmt::to_string(r.replayed)});
+  }
+  return t.empty() ? "" : t.text();
+}
+
 }  // namespace
 
 std::string bytes(std::uint64_t count) {
@@ -81,6 +94,7 @@ std::string of(const cluster_status& all) {
                 fmt::to_string(m.window_steps)});
   }
   if (!models.empty()) out += models.text() + "\n";
+  if (const auto refused = text_of(all.refused); !refused.empty()) out += "refused:\n" + refused + "\n";
   return out + of(all.operations);
 }
 

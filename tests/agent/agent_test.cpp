@@ -347,6 +347,26 @@ TEST_F(agents_test, a_coordinator_of_a_lower_term_is_not_obeyed) {
   EXPECT_FALSE(script.outcomes.contains({0, refused}));
 }
 
+TEST_F(agents_test, commands_that_are_sent_again_are_not_obeyed_again_and_counted) {
+  start(1);
+  serve_on({0});
+  const auto publish = [&](std::uint64_t sequence, incarnation_t incarnation) {
+    seat_command c{seat_id{0}, incarnation, sequence, 0, command::publish{spread({0}, 2)}};
+    (void)script.wire->send(script.seats[0].peer, {0, "script", std::move(c)});
+  };
+  const auto done = script.round({0}, [](auto) { return command::publish{spread({0}, 2)}; }).at(0);
+  publish(done.sequence, 1);
+  publish(done.sequence + 1, 7);
+  for (std::uint64_t counted = 0; counted < 2;) {
+    const auto [peer, message] = script.received.take();
+    if (const auto* outcome = std::get_if<seat_outcome>(&message.body)) {
+      EXPECT_TRUE(*outcome == done || outcome->failure.code == errc::fenced);
+    }
+    if (const auto* beat = std::get_if<heartbeat>(&message.body)) counted = beat->refused.replayed;
+  }
+  expect_exact(0, "after", 1);
+}
+
 TEST_F(agents_test, bad_models_and_addresses_are_refused_at_start_in_one_line) {
   agent_config c;
   c.name = "bad";

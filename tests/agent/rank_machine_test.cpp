@@ -71,6 +71,7 @@ TEST_F(rank_machine_test, answers_a_repeat_with_the_same_outcome_and_does_nothin
   const auto again = command(1, command::publish{});
   ASSERT_EQ(again.size(), 1u);
   EXPECT_EQ(answer(again), first);
+  EXPECT_TRUE(find<rank_effect::answer>(again)->again);
 }
 
 TEST_F(rank_machine_test, does_not_obey_a_command_that_a_newer_one_overtook) {

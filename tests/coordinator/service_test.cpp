@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "coordinator/store.hpp"
+#include "tests/messages/raw_tcp.hpp"
 
 namespace ballast {
 namespace {
@@ -177,6 +178,35 @@ TEST_F(coordinator_meets, ItsFormerStateInTheStore) {
   EXPECT_EQ(s->models.at(0).version, 1u);
   EXPECT_EQ(s->operations.at(0).outcome, "done");
   EXPECT_EQ(kept->journal()->back().operation.outcome, "done");
+}
+
+// What the coordinator refused, by its status.
+TEST_F(coordinator_meets, PeersThatItRefusesAndTellsOfThem) {
+  ASSERT_TRUE(context.secure({{}, {}, "", false, {.handshake_ms = 200}}));
+  auto config = small_config("refuses");
+  config.bind = "tcp://127.0.0.1:*";
+  start(config, std::make_shared<memory_store>());
+  const auto counted = [&](auto one) {
+    auto all = told<cluster_status>().refused;
+    while (all.at(0).*one == 0) all = told<cluster_status>().refused;
+    EXPECT_EQ(all[0].process, "coordinator");
+    return all[0];
+  };
+  const raw_tcp stranger(service->address());
+  stranger.send("\xff");  // as ZeroMQ begins, and no more
+  stranger.receive_to_end();
+  EXPECT_EQ(counted(&refusal_counts::unfinished).unfinished, 1u);
+  fake_agent agent(context, service->address());
+  ASSERT_TRUE(watched.wait_for<event>(
+      [](const event& e) { return !e.operation.empty() && e.operation[0].outcome == "done"; }));
+  operation_id first = 0;
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(operator_link->send({}, {50, "operator", scale_request{"once", 1, {}, false, 0}}));
+    const auto answer = answers.wait_for<accepted>();
+    ASSERT_TRUE(answer);
+    EXPECT_EQ(std::exchange(first, answer->operation), i == 0 ? 0 : answer->operation) << "it is one operation";
+  }
+  EXPECT_EQ(counted(&refusal_counts::replayed).replayed, 1u);
 }
 
 // A disk that takes nothing for a while.

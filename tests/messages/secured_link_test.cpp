@@ -1,15 +1,11 @@
 // Links with keys: who is not on the list, or not of the role, gets nowhere; the others are served all the while.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <zmq.hpp>
 
-#include "messages/log.hpp"
-#include "tests/messages/link_fixture.hpp"
+#include "tests/messages/secured_fixture.hpp"
 
 namespace ballast {
 namespace {
@@ -17,56 +13,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-key_pair fresh_keys() {
-  static int count = 0;
-  const auto path = testing::TempDir() + "ballast_key_" + std::to_string(getpid()) + "_" + std::to_string(++count);
-  auto made = make_keys(path);
-  EXPECT_TRUE(made) << made.error().text;
-  std::filesystem::remove(path);
-  return *made;
-}
-
-// A server whose list has one key of each role, and contexts of those who come.
-struct secured_link : testing::Test {
-  std::map<peer_role, key_pair> keys;
-  key_pair server_keys = fresh_keys(), stranger_keys = fresh_keys();
-  link_context server;
-  inbox got, answers;
-  std::unique_ptr<link> router;
-
-  secured_link() {
-    log::set_level(log::level::off);
-    for (const auto role : {peer_role::agent, peer_role::operator_, peer_role::client, peer_role::observer})
-      keys[role] = fresh_keys();
-  }
-  ~secured_link() override { log::set_level(log::level::info); }
-
-  void serve(peer_limits limits = {}) {
-    link_security security{server_keys, {}, "", false, limits};
-    for (const auto& [role, pair] : keys) security.allowed[pair.public_key] = {"one", role};
-    ASSERT_TRUE(server.secure(std::move(security)));
-    auto options = router_at(fresh_address("tcp"));
-    options.admits = coordinator_admits;
-    router = opened(server, options, got.handler());
-  }
-
-  static void with(link_context& context, const key_pair& own) {
-    ASSERT_TRUE(context.secure({own, {}, "", false, {}}));
-  }
-
-  // One of the list is served.
-  void expect_service() {
-    link_context context;
-    with(context, keys[peer_role::operator_]);
-    inbox back;
-    auto dealer = opened(context, dealer_to(router->address(), "op"), back.handler());
-    const auto before = got.size();
-    ASSERT_TRUE(dealer->send("", {1, "op", get_status{}}));
-    ASSERT_EQ(got.wait_for(before + 1).size(), before + 1);
-    ASSERT_TRUE(router->send("op", {1, "router", accepted{5}}));
-    ASSERT_EQ(back.wait_for(1).size(), 1u);
-  }
-};
+struct secured_link : secured_router {};
 
 TEST_F(secured_link, announces_its_key_and_serves_those_on_the_list) {
   serve();
@@ -130,45 +77,6 @@ TEST_F(secured_link, a_peer_beyond_its_rate_is_refused_and_others_are_not) {
   EXPECT_EQ(refusal.code, errc::unavailable);
   EXPECT_THAT(refusal.text, HasSubstr("more than 5 messages a second"));
   EXPECT_GE(router->counters().too_many, 1u);
-  expect_service();
-}
-
-TEST_F(secured_link, a_frame_over_the_limit_costs_its_sender_the_connection_and_nobody_else) {
-  serve();
-  link_context context;
-  with(context, keys[peer_role::client]);
-  link_options options = dealer_to(router->address(), "c");
-  options.limits.frame_bytes = std::size_t{256} << 20;
-  options.queue_bytes = std::size_t{256} << 20;
-  auto dealer = opened(context, options, answers.handler());
-  ASSERT_TRUE(dealer->send("", {1, "c", cancel_request{std::string(std::size_t{65} << 20, 'x')}}));
-  for (int i = 0; i < 3; ++i) expect_service();
-  ASSERT_TRUE(dealer->send("", {2, "c", get_status{}}));
-  EXPECT_EQ(got.wait_for(4).back().first, "c") << "the connection was made anew";
-  EXPECT_EQ(router->counters().malformed, 0u);
-}
-
-// Raw TCP that begins to greet and never ends: closed after the time for handshakes.
-TEST_F(secured_link, a_connection_that_never_says_who_it_is_is_closed) {
-  serve({.handshake_ms = 200});
-  const auto address = router->address();
-  const auto colon = address.rfind(':');
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(colon + 1))));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int slow = ::socket(AF_INET, SOCK_STREAM, 0);
-  ASSERT_EQ(::connect(slow, reinterpret_cast<const sockaddr*>(&to), sizeof to), 0);
-  ASSERT_EQ(::send(slow, "\xff", 1, MSG_NOSIGNAL), 1);
-  expect_service();
-  const timeval longest{60, 0};
-  ::setsockopt(slow, SOL_SOCKET, SO_RCVTIMEO, &longest, sizeof longest);
-  char greeting[256];
-  ssize_t read = 1;
-  for (int parts = 0; read > 0 && parts < 64; ++parts) read = ::recv(slow, greeting, sizeof greeting, 0);
-  const bool closed = read == 0 || (read < 0 && errno == ECONNRESET);
-  ::close(slow);
-  EXPECT_TRUE(closed);
   expect_service();
 }
 
