@@ -126,6 +126,7 @@ status agent::impl::open_front_end() {
   options.name = config.name;
   options.max_batch_tokens = config.max_batch_tokens;
   options.session_bytes = config.session_bytes;
+  options.client_bytes = config.client_session_bytes;
   for (const auto& m : models) options.models.push_back({m->name(), m->shape().hidden});
   std::vector<ballast::front_end::rank_port> ports;
   for (std::uint32_t r = 0; r < config.ranks; ++r)  // a rank accepts nothing before it serves, so units[r] is there

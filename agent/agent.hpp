@@ -31,6 +31,7 @@ struct agent_config {
   std::vector<model_capacity> capacity;           // by model
   std::uint32_t max_batch_tokens = 256;
   std::uint64_t session_bytes = std::uint64_t{64} << 20;
+  std::uint64_t client_session_bytes = std::uint64_t{48} << 20;  // of it, for one client
   std::uint32_t collective_timeout_ms = 10'000;
   double transfer_gbps = 100;                     // GB/s of weights that a rank may pull; 0: as fast as they go
   std::vector<model_spec> models;

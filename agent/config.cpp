@@ -44,6 +44,8 @@ result<agent_config> read_agent_config(const std::string& path) {
   c.ranks = static_cast<std::uint32_t>(a.get("ranks", std::uint64_t{1}, 1, 64));
   c.max_batch_tokens = static_cast<std::uint32_t>(a.get("max_batch_tokens", std::uint64_t{256}, 1, 1u << 20));
   c.session_bytes = a.get("session_mib", std::uint64_t{64}, 1, 1u << 20) << 20;
+  c.client_session_bytes = a.get("client_session_mib", std::uint64_t{0}, 0, 1u << 20) << 20;
+  if (c.client_session_bytes == 0) c.client_session_bytes = c.session_bytes / 4 * 3;
   c.collective_timeout_ms = static_cast<std::uint32_t>(a.get("collective_timeout_ms", std::uint64_t{10'000}, 100, 600'000));
   c.transfer_gbps = a.get("transfer_gbps", 100.0, 0.0, 10'000.0);
   model_capacity each;

@@ -12,7 +12,7 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-std::uint64_t bytes_of(std::uint32_t tokens, std::uint32_t hidden) { return std::uint64_t{tokens} * hidden * sizeof(float); }
+std::uint64_t output_bytes(const session_output& o) { return o.hidden.size() * sizeof(float); }
 
 // tcp://0.0.0.0:port and the like, as others reach it.
 std::string advertised(const std::string& bound, const std::string& host) {
@@ -40,6 +40,7 @@ result<std::unique_ptr<front_end>> front_end::open(link_context& context, option
   lo.bind = true;
   lo.name = self->options_.name;
   lo.admits = front_end_admits;
+  lo.on_unroutable = [raw = self.get()](const std::string& peer) { raw->on_gone(peer); };
   auto opened = link::open(context, lo, [raw = self.get()](const std::string& peer, envelope m) {
     raw->on_message(peer, std::move(m));
   });
@@ -129,16 +130,29 @@ status front_end::admissible(const inference_request& r, model_index& model) con
                                                     r.tokens, found->hidden, std::size_t{r.tokens} * found->hidden));
   if (!std::ranges::all_of(r.hidden, [](float v) { return std::isfinite(v); }))
     return fail(errc::invalid_argument, fmt::format("request `{}`: a hidden state is not finite", r.id));
-  if (bytes_ + bytes_of(r.tokens, found->hidden) > options_.session_bytes)
+  if (bytes_ + bytes_of(r.id, model, r.tokens) > options_.session_bytes)
     return fail(errc::unavailable, fmt::format("request `{}`: the session budget of {} bytes is in use; try again or elsewhere", r.id, options_.session_bytes));
   return {};
 }
 
+status front_end::within_quota(const std::string& owner, const inference_request& r, model_index model) const {
+  const auto held = held_by_.find(owner);
+  if (options_.client_bytes == 0 || held == held_by_.end()) return {};
+  if (held->second + bytes_of(r.id, model, r.tokens) <= options_.client_bytes) return {};
+  return fail(errc::unavailable,
+              fmt::format("request `{}`: your other requests hold {} of the {} bytes that one client may; try again when "
+                          "some are done, or elsewhere",
+                          r.id, held->second, options_.client_bytes));
+}
+
 void front_end::on_request(const std::string& peer, inference_request request) {
   std::lock_guard lock(mutex_);
-  if (reattach(peer, request)) return;
+  const std::string owner = peer.empty() || !link_ || link_->user().empty() ? peer : link_->user();
+  if (reattach(peer, owner, request)) return;
   model_index model = 0;
-  if (const auto ok = admissible(request, model); !ok) {
+  auto ok = admissible(request, model);
+  if (ok) ok = within_quota(owner, request, model);
+  if (!ok) {
     send(peer, request_refused{request.id, ok.error()});
     return;
   }
@@ -149,11 +163,11 @@ void front_end::on_request(const std::string& peer, inference_request request) {
       send(peer, request_moved{request.id, elsewhere_.front().front_end, request.first_step});
     return;
   }
-  start(peer, session{std::move(request.id), model, request.tokens, request.steps, request.first_step, std::move(request.hidden)});
+  start(peer, owner, session{std::move(request.id), model, request.tokens, request.steps, request.first_step, std::move(request.hidden)});
 }
 
 // True if the request is running here and its stream could be taken up where the client stands.
-bool front_end::reattach(const std::string& peer, const inference_request& request) {
+bool front_end::reattach(const std::string& peer, const std::string& owner, const inference_request& request) {
   const auto found = entries_.find(request.id);
   if (found == entries_.end()) return false;
   entry& e = found->second;
@@ -163,12 +177,14 @@ bool front_end::reattach(const std::string& peer, const inference_request& reque
     return false;
   }
   e.peer = peer;
+  release(e);
+  charge(e, owner);
   bool finished = false;
   for (auto& output : e.backlog) {
     finished = output.last;
-    if (output.step >= request.first_step) send_output(peer, std::move(output));
+    if (output.step >= request.first_step) send_output(peer, output);
   }
-  e.backlog.clear();
+  drop_backlog(e);
   if (finished) forget(request.id);
   return true;
 }
@@ -180,17 +196,33 @@ int front_end::best_rank() const {
   return best;
 }
 
-void front_end::start(const std::string& peer, session s) {
+std::uint64_t front_end::bytes_of(const std::string& id, model_index model, std::uint32_t tokens) const {
+  return session_overhead + id.size() + std::uint64_t{tokens} * options_.models[model].hidden * sizeof(float);
+}
+
+void front_end::charge(entry& e, const std::string& owner) {
+  e.owner = owner;
+  held_by_[owner] += e.bytes;
+}
+
+void front_end::release(const entry& e) {
+  const auto held = held_by_.find(e.owner);
+  if ((held->second -= e.bytes) == 0) held_by_.erase(held);
+}
+
+void front_end::start(const std::string& peer, const std::string& owner, session s) {
   const auto rank = static_cast<std::uint32_t>(best_rank());
   entry e;
   e.peer = peer;
+  e.bytes = bytes_of(s.id, s.model, s.tokens);
   e.local_rank = rank;
   e.model = s.model;
   e.tokens = s.tokens;
   e.next_step = s.next_step;
   e.since = clock::now();
   queued_tokens_[rank] += s.tokens;
-  bytes_ += bytes_of(s.tokens, options_.models[s.model].hidden);
+  bytes_ += e.bytes;
+  charge(e, owner);
   entries_[s.id] = std::move(e);
   ranks_[rank].add(std::move(s));
 }
@@ -199,9 +231,11 @@ void front_end::start(const std::string& peer, session s) {
 void front_end::forget(const std::string& id) {
   const auto found = entries_.find(id);
   if (found == entries_.end()) return;
-  const entry& e = found->second;
+  entry& e = found->second;
   queued_tokens_[e.local_rank] -= std::min<std::uint64_t>(queued_tokens_[e.local_rank], e.tokens);
-  bytes_ -= std::min(bytes_, bytes_of(e.tokens, options_.models[e.model].hidden));
+  bytes_ -= e.bytes;
+  release(e);
+  drop_backlog(e);
   ranks_[e.local_rank].cancel(id);
   entries_.erase(found);
 }
@@ -213,15 +247,35 @@ void front_end::on_output(session_output output) {
   entry& e = found->second;
   if (output.step != e.next_step) return;  // of a run that the client has started again
   ++e.next_step;
-  if (e.peer.empty()) {
-    e.backlog.push_back(std::move(output));
-    if (e.backlog.size() > backlog_limit) e.backlog.pop_front();
-    return;
-  }
+  if (e.peer.empty()) return keep(e, std::move(output));
   const bool last = output.last;
   const std::string id = output.id;
   send_output(e.peer, std::move(output));
   if (last) forget(id);
+}
+
+void front_end::keep(entry& e, session_output output) {
+  backlog_bytes_ += output_bytes(output);
+  e.backlog.push_back(std::move(output));
+  while (!e.backlog.empty() && (e.backlog.size() > backlog_limit || backlog_bytes_ > options_.session_bytes)) {
+    backlog_bytes_ -= output_bytes(e.backlog.front());
+    e.backlog.pop_front();
+  }
+}
+
+void front_end::drop_backlog(entry& e) {
+  for (const auto& output : e.backlog) backlog_bytes_ -= output_bytes(output);
+  e.backlog.clear();
+}
+
+// Its sessions go on for a while: the network may have failed it.
+void front_end::on_gone(const std::string& peer) {
+  std::lock_guard lock(mutex_);
+  for (auto& [id, e] : entries_) {
+    if (e.peer != peer) continue;
+    e.peer.clear();
+    e.since = clock::now();
+  }
 }
 
 void front_end::on_handover(const std::string& peer, const session_handover& offer) {
@@ -232,7 +286,7 @@ void front_end::on_handover(const std::string& peer, const session_handover& off
     if (entries_.contains(s.id)) continue;  // a repeat, or the client was faster
     model_index model = 0;
     ok = admissible(s, model).has_value();
-    if (ok) start("", session{s.id, model, s.tokens, s.steps, s.first_step, s.hidden});
+    if (ok) start("", "", session{s.id, model, s.tokens, s.steps, s.first_step, s.hidden});
   }
   send(peer, handover_taken{offer.handover, ok});
 }
@@ -243,7 +297,7 @@ void front_end::tick(clock::time_point now) {
   for (const auto& [id, e] : entries_)
     if (e.peer.empty() && now - e.since > unattached_for) stale.push_back(id);
   for (const auto& id : stale) {
-    log::info("session {} given up: its client did not come for {} s", id, unattached_for.count());
+    log::info("session {} given up: its client was away for {} s", id, unattached_for.count());
     forget(id);
   }
   std::vector<std::uint64_t> late;

@@ -20,8 +20,9 @@ namespace ballast {
 
 // Threads: every function may be called from any thread; none blocks. Requests arrive on the link's thread, outputs on the
 // ranks' issuing threads.
-// Bounds: session_bytes over all sessions (a request beyond it is refused as unavailable); `backlog_limit` outputs kept for
-// a session whose client has not attached yet (older ones go: the client starts again from its own last output).
+// Bounds: session_bytes over all sessions, and client_bytes over those of one client (a request beyond either is refused
+// as unavailable); `backlog_limit` outputs kept for a session that no client is attached to, session_bytes over all (older
+// ones go: the client starts again from its own last output). A client is known by its key's name, else by its connection.
 class front_end {
  public:
   struct served_model {
@@ -35,6 +36,7 @@ class front_end {
     std::vector<served_model> models;
     std::uint32_t max_batch_tokens = 256;
     std::uint64_t session_bytes = 0;
+    std::uint64_t client_bytes = 0;  // 0: one client may use all of it
   };
   struct rank_port {
     std::function<void(session)> add;
@@ -42,6 +44,7 @@ class front_end {
   };
 
   static constexpr std::size_t backlog_limit = 64;
+  static constexpr std::uint64_t session_overhead = 256;     // bytes counted beside a session's id and hidden states
   static constexpr std::chrono::seconds unattached_for{30};  // then the session is given up
   static constexpr std::chrono::seconds handover_for{2};     // then the next target is tried
 
@@ -67,7 +70,9 @@ class front_end {
 
  private:
   struct entry {
-    std::string peer;  // the client's routing id; empty: not attached yet
+    std::string peer;  // the client's routing id; empty: not attached yet, or gone
+    std::string owner;                      // whose quota it is part of
+    std::uint64_t bytes = 0;
     std::uint32_t local_rank = 0;
     model_index model = 0;
     std::uint32_t tokens = 0;
@@ -87,9 +92,16 @@ class front_end {
 
   void on_message(const std::string& peer, envelope message);
   void on_request(const std::string& peer, inference_request request);
-  bool reattach(const std::string& peer, const inference_request& request);
+  void on_gone(const std::string& peer);
+  bool reattach(const std::string& peer, const std::string& owner, const inference_request& request);
   status admissible(const inference_request& request, model_index& model) const;
-  void start(const std::string& peer, session s);
+  status within_quota(const std::string& owner, const inference_request& request, model_index model) const;
+  std::uint64_t bytes_of(const std::string& id, model_index model, std::uint32_t tokens) const;
+  void start(const std::string& peer, const std::string& owner, session s);
+  void charge(entry& e, const std::string& owner);  // to a client's quota
+  void release(const entry& e);
+  void keep(entry& e, session_output output);
+  void drop_backlog(entry& e);
   int best_rank() const;
   void on_handover(const std::string& peer, const session_handover& offer);
   void on_taken(const handover_taken& answer);
@@ -107,7 +119,8 @@ class front_end {
   mutable std::mutex mutex_;  // guards all below
   std::vector<bool> accepting_;
   std::vector<std::uint64_t> queued_tokens_;  // by rank
-  std::uint64_t bytes_ = 0;
+  std::uint64_t bytes_ = 0, backlog_bytes_ = 0;
+  std::unordered_map<std::string, std::uint64_t> held_by_;  // bytes of each owner that has sessions
   std::unordered_map<std::string, entry> entries_;
   std::vector<session_target> elsewhere_;
   std::uint64_t next_handover_ = 1;

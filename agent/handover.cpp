@@ -87,10 +87,10 @@ void front_end::sessions_moved(const leaving& batch, const std::string& front_en
   for (const auto& s : batch.sessions) {
     const auto found = entries_.find(s.id);
     if (found == entries_.end()) continue;
-    const std::string peer = found->second.peer;
+    const auto peer = found->second.peer, owner = found->second.owner;
     forget(s.id);
     if (front_end_address == address_) {
-      start(peer, s);
+      start(peer, owner, s);
     } else if (front_end_address.empty()) {
       send(peer, request_refused{s.id, {errc::unavailable, "its rank left service; send it again to an active agent"}});
     } else {

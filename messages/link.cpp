@@ -116,6 +116,7 @@ struct link::impl {
   // The link's thread only.
   milliseconds retry = shortest_retry;
   std::optional<clock::time_point> stuck_since;  // nothing could be sent from then on
+  std::string user;  // of the message that is being handled
   rate_limiter pace;
 
   impl(const link_context& c, link_options o, handler h)
@@ -272,6 +273,7 @@ bool link::impl::take_in(link_socket::incoming arrived) {
   if (message) {
     received.fetch_add(1, std::memory_order_relaxed);
     const bool stands_by = std::holds_alternative<standby>(message->body);
+    user = std::move(arrived.user);
     try {
       on_message(arrived.peer, std::move(*message));
     } catch (const std::exception& e) {
@@ -334,6 +336,7 @@ bool link::impl::send_one(link_socket& socket, outgoing& message) {
       break;
     case link_socket::sent::unroutable:
       unroutable.fetch_add(1, std::memory_order_relaxed);
+      if (options.on_unroutable) options.on_unroutable(message.peer);
       break;
     case link_socket::sent::failed:
       log::error("link {}: cannot send to {}: {}", options.name, options.address, zmq_strerror(zmq_errno()));
@@ -387,6 +390,7 @@ status link::send(const std::string& peer, const envelope& message) {
   return {};
 }
 
+const std::string& link::user() const noexcept { return impl_->user; }
 const std::string& link::address() const noexcept { return impl_->address; }
 
 link_counters link::counters() const {

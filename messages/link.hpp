@@ -56,6 +56,8 @@ struct link_options {
   // Router: told, on the link's thread, when an announced peer's connection has begun and when it was closed (a process
   // that ends closes its own at once, even by SIGKILL). Not over inproc. Must not block. None: empty frames are malformed.
   std::function<void(const std::string& peer, bool open)> on_connection;
+  // Router: told, on the link's thread, of a peer that a message could not be sent to because it is gone. Must not block.
+  std::function<void(const std::string& peer)> on_unroutable;
   // What may wait to be sent, for each peer; at either bound send() answers unavailable and drops nothing queued. A
   // peer with nothing waiting can always be sent one message. ZeroMQ holds up to 256 frames more on each side.
   std::size_t queue_limit = 4096;
@@ -96,6 +98,8 @@ class link {
   // A router's message to a peer that has gone is counted as unroutable.
   status send(const std::string& peer, const envelope& message);
 
+  // In the handler: what the peer of this message was authenticated as, "client/alice"; empty: not at all.
+  const std::string& user() const noexcept;
   // The bound address with its real port, and with the key that is expected there, if there is one.
   const std::string& address() const noexcept;
   link_counters counters() const;

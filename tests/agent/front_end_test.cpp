@@ -11,21 +11,25 @@ namespace {
 
 using test::inbox;
 
+constexpr std::uint64_t bytes_of_one = front_end::session_overhead + 2 + 2 * sizeof(float);  // "rN", one token
+
 // An agent's front end whose one rank is played by the test.
 struct fake_agent {
   inbox<session> added;
   inbox<std::string> cancelled;
   std::unique_ptr<front_end> clients;
 
-  fake_agent(link_context& context, const std::string& name) {
+  fake_agent(link_context& context, const std::string& name, std::uint64_t client_bytes = 0) {
     front_end::options o;
     o.address = "inproc://front-end-" + name;
     o.name = name;
     o.models = {{"m", 2}};
     o.max_batch_tokens = 4;
-    o.session_bytes = 64;
-    clients = *front_end::open(context, o, {{[this](session s) { added.put(std::move(s)); },
-                                             [this](std::string id) { cancelled.put(std::move(id)); }}});
+    o.session_bytes = 8 * bytes_of_one;
+    o.client_bytes = client_bytes;
+    clients = *front_end::open(
+        context, o,
+        {{[this](session s) { added.put(std::move(s)); }, [this](std::string id) { cancelled.put(std::move(id)); }}});
     clients->set_accepting(0, true);
   }
   session_target target(std::uint32_t seat) const { return {seat_id{seat}, clients->address()}; }
@@ -115,12 +119,45 @@ TEST_F(front_end_test, refuses_what_can_never_run_in_one_line_each) {
 TEST_F(front_end_test, keeps_to_its_session_budget_and_recovers) {
   for (int i = 0; i < 8; ++i) client.send(inference_request{"r" + std::to_string(i), "m", 1, 1, 0, {1, 1}});
   for (int i = 0; i < 8; ++i) agent.added.take();
-  client.send(inference_request{"over", "m", 1, 1, 0, {1, 1}});
+  client.send(inference_request{"r8", "m", 1, 1, 0, {1, 1}});
   EXPECT_EQ(client.take<request_refused>().failure.code, errc::unavailable);
   agent.clients->on_output({"r0", 0, true, {1, 1}});
   client.take<inference_output>();
-  client.send(inference_request{"over", "m", 1, 1, 0, {1, 1}});
-  EXPECT_EQ(agent.added.take().id, "over");
+  client.send(inference_request{"r8", "m", 1, 1, 0, {1, 1}});
+  EXPECT_EQ(agent.added.take().id, "r8");
+}
+
+inference_request numbered_request(int n) { return {"r" + std::to_string(n), "m", 1, 9, 0, {1, 1}}; }
+
+TEST_F(front_end_test, one_client_holds_no_more_than_its_part_and_others_are_served) {
+  fake_agent strict(context, "strict", 3 * bytes_of_one);
+  fake_client greedy(context, strict), modest(context, strict);
+  for (int i = 0; i < 100; ++i) greedy.send(numbered_request(i % 10));  // the first ones attach again
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(strict.added.take().id, "r" + std::to_string(i));
+  const auto refusal = greedy.take<request_refused>();
+  EXPECT_EQ(refusal.id, "r3");
+  EXPECT_EQ(refusal.failure.code, errc::unavailable);
+  EXPECT_NE(refusal.failure.text.find(std::to_string(3 * bytes_of_one) + " bytes that one client may"),
+            std::string::npos);
+  modest.send(numbered_request(20));
+  EXPECT_EQ(strict.added.take().id, "r20");
+  for (int i = 0; i < 69; ++i) EXPECT_EQ(greedy.take<request_refused>().failure.code, errc::unavailable);
+  EXPECT_EQ(strict.clients->sessions(), 4u);
+  greedy.send(cancel_request{"r1"});
+  greedy.send(numbered_request(4));
+  EXPECT_EQ(strict.added.take().id, "r4") << "what is done is room again";
+}
+
+TEST_F(front_end_test, gives_the_sessions_of_a_client_up_that_is_gone) {
+  auto leaving = std::make_unique<fake_client>(context, agent);
+  leaving->send(request());
+  agent.added.take();
+  leaving.reset();
+  for (std::uint32_t step = 0; agent.clients->sessions() > 0; ++step) {
+    agent.clients->on_output({"r1", step, false, {1, 1}});
+    agent.clients->tick(std::chrono::steady_clock::now() + 2 * front_end::unattached_for);
+  }
+  EXPECT_EQ(agent.cancelled.take(), "r1");
 }
 
 TEST_F(front_end_test, hands_sessions_over_mid_stream_and_tells_the_client) {
