@@ -10,7 +10,8 @@ namespace {
 using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto operation_limit = 60s, answer_limit = 60s, page_limit = 20s;
+constexpr auto operation_limit = 60s, answer_limit = 60s, page_limit = 20s, back_limit = 30s;
+constexpr std::uint64_t answers_without_coordinator = 20;
 constexpr auto look_interval = 1s;
 
 bool is_open(const operation_status& op) { return op.outcome == "running"; }
@@ -39,6 +40,7 @@ std::string soak_course::agent(std::uint64_t number) const { return fmt::format(
 status soak_course::run(std::chrono::duration<double> length, soak_report& report) {
   report_ = &report;
   const auto end = clock::now() + std::chrono::duration_cast<clock::duration>(length);
+  spare_coordinator_ = clock::now() + std::chrono::duration_cast<clock::duration>(length * settings_.coordinator_kills);
   auto done = until("starting", 30s, [&] { return cluster_.seats.size() >= settings_.agents; });
   while (done && clock::now() < end) {
     done = one_thing();
@@ -52,7 +54,7 @@ status soak_course::run(std::chrono::duration<double> length, soak_report& repor
 }
 
 status soak_course::one_thing() {
-  switch (draw(8)) {
+  switch (draw(9)) {
     case 0:
     case 1:
       return scale();
@@ -65,6 +67,8 @@ status soak_course::one_thing() {
       return kill_during_something();
     case 6:
       return hang_one();
+    case 7:
+      return clock::now() < spare_coordinator_ ? kill_coordinator() : rest();
     default:
       return rest();
   }
@@ -114,8 +118,32 @@ status soak_course::kill_during_something() {
   if (auto done = pause(std::chrono::milliseconds(draw(1500))); !done) return done;
   for (const auto& victim : victims)
     if (auto done = processes_.start_agent(victim); !done) return done;
-  return until("coming back", 30s,
-               [&] { return std::ranges::none_of(cluster_.seats, [](const auto& s) { return s.state == "lost"; }); });
+  return all_back();
+}
+
+// At rest, where serving must go on without it, or while something is under way; sometimes an agent dies meanwhile.
+status soak_course::kill_coordinator() {
+  const auto what = draw(4);
+  auto done = what == 0 ? settle() : what == 1 ? rebalance() : scale();
+  if (done && what != 0) done = pause(std::chrono::milliseconds(draw(300)));
+  if (done) done = processes_.kill(local_deployment::coordinator_name());
+  if (!done) return done;
+  ++report_->coordinator_kills;
+  coordinator_away_ = true;
+  const auto answered = traffic_.counts().answered;
+  done = what == 0 ? until("answering without a coordinator", answer_limit,
+                           [&] { return traffic_.counts().answered >= answered + answers_without_coordinator; })
+                   : pause(std::chrono::milliseconds(draw(1500)));
+  const auto victim = agent(settings_.steady + draw(settings_.agents - settings_.steady));
+  const bool one_dies = draw(3) == 0;
+  if (done && one_dies) done = processes_.kill(victim);
+  if (done) done = processes_.start_coordinator();
+  coordinator_away_ = false;
+  if (!done || !one_dies) return done ? all_back() : done;
+  ++report_->kills;
+  if (done = pause(std::chrono::milliseconds(draw(1500))); !done) return done;
+  if (done = processes_.start_agent(victim); !done) return done;
+  return all_back();
 }
 
 // Shorter and longer than what is noticed.
@@ -128,7 +156,11 @@ status soak_course::hang_one() {
   auto done = pause(std::chrono::milliseconds(100 + draw(2500)));
   if (auto woken = processes_.resume(victim); !woken) return woken;
   if (!done) return done;
-  return until("waking up", 30s,
+  return all_back();
+}
+
+status soak_course::all_back() {
+  return until("coming back", back_limit,
                [&] { return std::ranges::none_of(cluster_.seats, [](const auto& s) { return s.state == "lost"; }); });
 }
 
@@ -186,7 +218,8 @@ status soak_course::pause(std::chrono::milliseconds length) {
 }
 
 void soak_course::look() {
-  if (auto now = control_->get_status()) cluster_ = std::move(*now);
+  if (!coordinator_away_)
+    if (auto now = control_->get_status()) cluster_ = std::move(*now);
   for (const auto& op : cluster_.operations) {
     if (op.id > noted_) open_.insert(op.id);
     if (!is_open(op) && open_.erase(op.id) > 0) ++report_->operations[op.kind + " " + op.outcome];

@@ -21,6 +21,7 @@ struct soak_settings {
   std::uint32_t steady =
       2;  // the first agents are never killed, only hung: their memory is watched for as long as it runs
   std::uint32_t initial_ranks = 3;
+  double coordinator_kills = 0.4;  // in this first part of the soak only: then its memory is watched, too
 };
 
 // One thread, the one that made it.
@@ -40,12 +41,14 @@ class soak_course {
   status rebalance();
   status abort_something();
   status kill_during_something();
+  status kill_coordinator();
   status hang_one();
   status rest();
 
   // Watches until the condition holds. Errors: timed_out, aborted (a signal), unavailable (a process ended by itself).
   status until(const std::string& what, std::chrono::milliseconds longest, const condition& holds);
   status pause(std::chrono::milliseconds length);
+  status all_back();
   status settle();  // no operation is open, and answers come
   status count_pages();
   void look();  // asks for the status, notes what ended, reads what processes hold
@@ -61,6 +64,8 @@ class soak_course {
   stop_signal& stop_;
   std::mt19937_64 random_;
   std::chrono::steady_clock::time_point began_, looked_{};
+  std::chrono::steady_clock::time_point spare_coordinator_;  // from then on
+  bool coordinator_away_ = false;
   soak_report* report_ = nullptr;
   vitals_watch watch_;
   cluster_status cluster_;

@@ -31,8 +31,9 @@ std::string text_of(const soak_report& r) {
   std::string out =
       fmt::format("{:.1f} minutes, seed {}: {} answers, {} lost, {} wrong ({} compared with a static rank)\n",
                   r.minutes, r.seed, r.answered, r.lost, r.wrong, r.compared);
-  out += fmt::format("{} kills, {} hangs, {} aborts asked for, pages counted {} times\noperations:", r.kills, r.hangs,
-                     r.aborts, r.page_checks);
+  out += fmt::format(
+      "{} kills and {} of the coordinator, {} hangs, {} aborts asked for, pages counted {} times\noperations:", r.kills,
+      r.coordinator_kills, r.hangs, r.aborts, r.page_checks);
   for (const auto& [what, count] : r.operations) out += fmt::format(" {} {},", count, what);
   out.back() = '\n';
   return out + "\n" + text_of(r.growths) + (r.problem.empty() ? "" : "\nproblem: " + r.problem + "\n");
@@ -50,11 +51,20 @@ std::string json_of(const soak_report& r) {
                        {"rss_growth", g.judged ? g.rss() : 0},
                        {"descriptors", g.last.descriptors},
                        {"threads", g.last.threads}});
-  return document{
-      {"seed", r.seed},      {"minutes", r.minutes},         {"answered", r.answered},     {"lost", r.lost},
-      {"wrong", r.wrong},    {"compared", r.compared},       {"kills", r.kills},           {"hangs", r.hangs},
-      {"aborts", r.aborts},  {"page_checks", r.page_checks}, {"operations", r.operations}, {"growth", growths},
-      {"problem", r.problem}}
+  return document{{"seed", r.seed},
+                  {"minutes", r.minutes},
+                  {"answered", r.answered},
+                  {"lost", r.lost},
+                  {"wrong", r.wrong},
+                  {"compared", r.compared},
+                  {"kills", r.kills},
+                  {"coordinator_kills", r.coordinator_kills},
+                  {"hangs", r.hangs},
+                  {"aborts", r.aborts},
+                  {"page_checks", r.page_checks},
+                  {"operations", r.operations},
+                  {"growth", growths},
+                  {"problem", r.problem}}
       .dump();
 }
 
