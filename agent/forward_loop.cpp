@@ -9,6 +9,22 @@
 #include "messages/log.hpp"
 
 namespace ballast {
+namespace {
+
+// Shows that a step has begun, until it has ended in whatever way.
+class step_under_way {
+ public:
+  using clock = std::chrono::steady_clock;
+  step_under_way(std::atomic<clock::time_point>& since, clock::time_point now) : since_(since) { since_ = now; }
+  ~step_under_way() { since_ = clock::time_point{}; }
+  step_under_way(const step_under_way&) = delete;
+  step_under_way& operator=(const step_under_way&) = delete;
+
+ private:
+  std::atomic<clock::time_point>& since_;
+};
+
+}  // namespace
 
 forward_loop::forward_loop(gpu::device& device, settings s, loop_listener listener)
     : device_(device),
@@ -93,6 +109,7 @@ void forward_loop::park() {
 
 void forward_loop::step() {
   const auto started = std::chrono::steady_clock::now();
+  const step_under_way seen(pulse_.stepping_since, started);
   gpu::communicator& comm = *current_;
   if (machine_.joining()) machine_.adopt(comm.peer_step());
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -62,6 +63,7 @@ struct loop_pulse {
   std::atomic<epoch_t> epoch{0};
   std::atomic<std::uint32_t> sessions{0}, tokens{0};
   std::atomic<std::uint64_t> stepped_ns{0}, steps{0};  // totals
+  std::atomic<std::chrono::steady_clock::time_point> stepping_since{};  // the step under way; the epoch: none is
   std::array<std::atomic<version_t>, max_models> versions{};
 };
 

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "agent/actors_impl.hpp"
+#include "messages/complaints.hpp"
 #include "messages/log.hpp"
 
 namespace ballast {
@@ -19,6 +20,7 @@ struct node_shell {
   std::chrono::milliseconds heartbeat{100};
   clock::time_point greeted{};
   bool refused_for_good = false;
+  complaints held_back;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> last_totals;  // by rank: steps, nanoseconds
   std::uint64_t term = 0;  // the highest heard: what speaks under a lower one was deposed
 
@@ -30,11 +32,31 @@ struct node_shell {
         self->send(setup.ranks[assigned.local_rank],
                    rank_note{std::make_shared<const rank_event_body>(rank_event::beat{})});
       setup.uplink(beat());
-    } else if (!refused_for_good && now - greeted >= greet_again) {
+    } else if (!refused_for_good && now - greeted >= greet_again && !steps_on(now)) {
       greeted = now;
       setup.uplink(setup.greeting);
     }
     self->delayed_send(self, heartbeat, tick_note{});
+  }
+
+  // Milliseconds that the step of a rank has taken so far; 0: it makes none.
+  std::uint32_t stepping_ms(const rank_unit& unit, clock::time_point now) const {
+    const auto since = unit.loop->pulse().stepping_since.load();
+    if (since == clock::time_point{}) return 0;
+    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(now - since).count());
+  }
+
+  // Whether a rank still makes a step of its former life. What hangs there would hang again.
+  bool steps_on(clock::time_point now) {
+    for (const auto* unit : setup.units) {
+      const auto ms = stepping_ms(*unit, now);
+      if (ms == 0) continue;
+      if (ms > 1000 && held_back.add(now))
+        log::warn("rank {}: its step has not ended for {} ms; it joins again when it has, or when this agent is restarted",
+                  unit->local_rank, ms);
+      return true;
+    }
+    return false;
   }
 
   ballast::heartbeat beat() {
@@ -49,6 +71,7 @@ struct node_shell {
         b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
       last = {steps, spent};
       out.refused.replayed += setup.units[assigned.local_rank]->replayed;
+      b.stepping_ms = stepping_ms(*setup.units[assigned.local_rank], clock::now());
       b.corrupt = setup.units[assigned.local_rank]->corrupt_pulls;
       for (model_index m = 0; m < setup.greeting.models.size(); ++m) {
         b.versions.push_back(pulse.versions[m]);

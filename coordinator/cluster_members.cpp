@@ -200,6 +200,7 @@ void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
     found->second.peer = peer;
     found->second.refused = h.refused;
   }
+  std::vector<seat_id> hung;
   for (const auto& beat : h.seats) {
     auto* r = find_seat(c.s, beat.seat);
     if (!current || !r || r->agent != h.agent || r->incarnation != beat.incarnation || r->state == seat_state::lost) {
@@ -211,7 +212,11 @@ void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
     if (c.s.unheard.erase(beat.seat) != 0) repeat_commands(c, beat.seat);
     measure_beat(c.s, beat);
     if (contains(c.s.members, beat.seat)) c.s.newest_step = std::max(c.s.newest_step, beat.step);
+    // The process lives. A step that only waits for others breaks off sooner, by itself.
+    const auto longest = c.s.config.step_timeout_ms;
+    if (longest != 0 && beat.stepping_ms > longest) hung.push_back(beat.seat);
   }
+  if (!hung.empty()) lose_seats(c, hung, fmt::format("its step has not ended for {} ms", c.s.config.step_timeout_ms));
 }
 
 seat_record* living(context& c, const std::string& peer, seat_id seat, incarnation_t incarnation) {

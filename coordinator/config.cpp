@@ -42,6 +42,7 @@ coordinator_config read(const settings& s) {
   c.heartbeat_ms = number(s, "heartbeat_ms", c.heartbeat_ms, 1, many);
   c.heartbeat_timeout_ms = number(s, "heartbeat_timeout_ms", c.heartbeat_timeout_ms, 1, many);
   c.exit_grace_ms = number(s, "exit_grace_ms", c.exit_grace_ms, 0, many);
+  c.step_timeout_ms = number(s, "step_timeout_ms", c.step_timeout_ms, 0, many);
   c.command_retry_ms = number(s, "command_retry_ms", c.command_retry_ms, 1, many);
   c.operation_deadline_ms = number(s, "operation_deadline_ms", c.operation_deadline_ms, 1, many);
   c.probation_steps = number(s, "probation_steps", c.probation_steps, 0, 1u << 20);

@@ -28,6 +28,7 @@ struct coordinator_config {
   std::uint32_t heartbeat_ms = 100;
   std::uint32_t heartbeat_timeout_ms = 1000;
   std::uint32_t exit_grace_ms = 50;              // an agent whose connection was closed has so long to connect anew
+  std::uint32_t step_timeout_ms = 60'000;        // a seat whose step takes longer hangs and is lost; 0: never
   std::uint32_t command_retry_ms = 500;          // an unanswered command is sent again
   std::uint32_t operation_deadline_ms = 60'000;
   std::uint32_t probation_steps = 8;

@@ -115,7 +115,7 @@ template <class F> void fields(of<seat_beat>, F f) {
   using t = seat_beat;
   f("seat", &t::seat); f("incarnation", &t::incarnation); f("step", &t::step); f("epoch", &t::epoch);
   f("sessions", &t::sessions); f("tokens", &t::tokens); f("step_ms", &t::step_ms); f("versions", &t::versions);
-  f("pages", &t::pages); f("corrupt", &t::corrupt);
+  f("pages", &t::pages); f("corrupt", &t::corrupt); f("stepping_ms", &t::stepping_ms);
 }
 template <class F> void fields(of<refusal_counts>, F f) {
   using t = refusal_counts;

@@ -85,6 +85,7 @@ struct seat_beat {
   std::vector<version_t> versions;  // applied placement, by model
   std::uint32_t pages = 0;          // that are not spare
   std::uint64_t corrupt = 0;        // pulls whose bytes were not those of the source, since the process began
+  std::uint32_t stepping_ms = 0;    // that the step under way has taken so far; 0: none is
   bool operator==(const seat_beat&) const = default;
 };
 struct heartbeat {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <future>
+#include <thread>
 
 #include "tests/gpu/support.hpp"
 #include "tests/support/inbox.hpp"
@@ -18,6 +19,7 @@ struct forward_loop_test : testing::Test {
   gpu::test::cluster alone{gpu::test::make_model(shape, 1), {.bind = "inproc://alone", .ranks = 1}};
   placement table = gpu::test::random_placement(shape, alone.seats(), shape.experts, 0, 1);
   std::function<void(std::uint64_t)> on_noticed = [](std::uint64_t) {};
+  std::function<void()> during_step = [] {};
   test::inbox<session_output> outputs;
   std::unique_ptr<forward_loop> loop;
 
@@ -27,7 +29,10 @@ struct forward_loop_test : testing::Test {
     l.on_event = [this](const rank_event_body& e) {
       if (const auto* n = std::get_if<rank_event::noticed>(&e)) on_noticed(n->notice.sequence);
     };
-    l.on_output = [this](session_output o) { outputs.put(std::move(o)); };
+    l.on_output = [this](session_output o) {
+      during_step();
+      outputs.put(std::move(o));
+    };
     l.on_exported = [](auto, auto) {};
     l.on_loads = [](auto, auto, auto, auto, auto) {};
     l.on_discarded = [](auto) {};
@@ -43,6 +48,26 @@ struct forward_loop_test : testing::Test {
     return {sequence, command::resume{epoch, 1, {table}}, {alone.at(0).make_routing(table).value()}};
   }
 };
+
+TEST_F(forward_loop_test, shows_since_when_a_step_is_under_way_until_it_has_ended) {
+  const auto since = [this] { return loop->pulse().stepping_since.load(); };
+  const std::chrono::steady_clock::time_point none{}, before = std::chrono::steady_clock::now();
+  EXPECT_EQ(since(), none);
+  std::promise<void> hangs, wakes;
+  during_step = [&] {
+    hangs.set_value();
+    wakes.get_future().wait();
+  };
+  loop->post(resume(1));
+  loop->post(one_step());
+  hangs.get_future().wait();
+  EXPECT_GE(since(), before);
+  EXPECT_LE(since(), std::chrono::steady_clock::now());
+  wakes.set_value();
+  outputs.take();
+  while (loop->pulse().steps == 0) std::this_thread::yield();
+  while (since() != none) std::this_thread::yield();
+}
 
 // The session comes after the loop has taken its orders and before the one among them that gives it a communicator was
 // carried out: nobody may be waited for then.

@@ -75,7 +75,10 @@ void bench::pass(std::uint64_t ms) {
       if (dead.contains(a)) continue;
       heartbeat h{"agent" + std::to_string(a), process_[a], {}};
       for (const auto& r : state.seats)
-        if (r.agent == h.agent) h.seats.push_back({r.id, r.incarnation, now, state.epoch, 0, 0, 2, {}});
+        if (r.agent == h.agent) {
+          h.seats.push_back({r.id, r.incarnation, now, state.epoch, 0, 0, 2, {}});
+          if (hung.contains(a)) h.seats.back().stepping_ms = static_cast<std::uint32_t>(now - hung[a]);
+        }
       say(a, h);
     }
     feed(input::tick{now - stood_still_});

@@ -32,6 +32,7 @@ struct bench {
   std::string refusal(message_body body);
   void pass(std::uint64_t ms);  // time, with heartbeats of the living agents
   void kill(std::uint32_t agent) { dead.insert(agent); }
+  void hang(std::uint32_t agent) { hung[agent] = now; }  // its step does, the heartbeats go on
   void lose(std::uint32_t agent);  // dies and is missed
   void connection(std::uint32_t agent, bool open);
 
@@ -67,6 +68,7 @@ struct bench {
   std::vector<std::pair<std::string, message_body>> sent;
   std::vector<ballast::event> events;
   std::set<std::uint32_t> dead;
+  std::map<std::uint32_t, std::uint64_t> hung;  // since when
   std::set<std::string> seen;
   bool switched = true;  // what arm and disarm answer
   bool planner_works = true;

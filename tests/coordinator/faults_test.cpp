@@ -102,6 +102,30 @@ INSTANTIATE_TEST_SUITE_P(Phases, JoinerLost,
                          ::testing::Values(phase::preparing, phase::staging, phase::opening, phase::connecting),
                          phase_name);
 
+TEST(HungStep, LosesTheSeatThoughItsProcessBeats) {
+  auto b = serving();
+  b.hang(1);
+  b.pass(b.state.config.step_timeout_ms);
+  EXPECT_EQ(b.members(), (seats{0, 1, 2})) << "it may be a long step";
+  b.pass(100);
+  b.answer_all();
+  EXPECT_EQ(b.state.seats[1].state, seat_state::lost);
+  EXPECT_EQ(b.members(), (seats{0, 2}));
+  EXPECT_NE(b.state.history.front().reason.find("its step has not ended for 60000 ms"), std::string::npos);
+}
+
+TEST(HungStep, IsWaitedForWhereNoLimitIsSet) {
+  auto config = bench::default_config();
+  config.step_timeout_ms = 0;
+  config.initial_ranks = 1;
+  bench b(config);
+  b.join_all(1);
+  b.answer_all();
+  b.hang(0);
+  b.pass(200'000);
+  EXPECT_EQ(b.state.seats[0].state, seat_state::active);
+}
+
 TEST(ClosedConnection, LosesTheSeatLongBeforeItIsMissed) {
   auto b = serving();
   ASSERT_LT(b.state.config.exit_grace_ms + 50, b.state.config.heartbeat_timeout_ms);
