@@ -29,9 +29,9 @@ class link_socket {
   // Binds or connects; afterwards `address` has the real port.
   status open(std::string& address);
 
-  std::optional<incoming> receive();  // none: nothing has arrived
+  std::optional<incoming> receive();                  // none: nothing has arrived
   connection_watch& connections() { return watch_; }  // of a bound socket, but inproc
-  sent send(outgoing& message);  // held_up: `message` is as it was
+  sent send(outgoing& message);                       // held_up: `message` is as it was
   // Whether there are several addresses to be connected to in turn. A peer is left that is silent for so long.
   bool follows() const { return options_.kind == link_kind::dealer && addresses_.size() > 1; }
   static constexpr std::chrono::milliseconds longest_silence{2000};
