@@ -115,15 +115,11 @@ TEST(HungStep, LosesTheSeatThoughItsProcessBeats) {
 }
 
 TEST(HungStep, IsWaitedForWhereNoLimitIsSet) {
-  auto config = bench::default_config();
-  config.step_timeout_ms = 0;
-  config.initial_ranks = 1;
-  bench b(config);
-  b.join_all(1);
-  b.answer_all();
-  b.hang(0);
+  auto b = serving();
+  b.state.config.step_timeout_ms = 0;
+  b.hang(1);
   b.pass(200'000);
-  EXPECT_EQ(b.state.seats[0].state, seat_state::active);
+  EXPECT_EQ(b.members(), (seats{0, 1, 2}));
 }
 
 TEST(ClosedConnection, LosesTheSeatLongBeforeItIsMissed) {

@@ -15,6 +15,27 @@ TEST(Requests, SameRequestGetsTheSameOperation) {
   EXPECT_FALSE(b.state.running);
 }
 
+TEST(Requests, ThatAreSentAgainAreCountedAndToldOfOnceASecond) {
+  auto b = serving();
+  b.state.config.heartbeat_timeout_ms = 60'000;
+  const scale_request asked{"again", 2, {}, false, 0};
+  b.accepted_id(asked);
+  b.answer_all();
+  const auto before = status_of(b.state).refused.at(0).replayed;
+  const auto lines = [&] {
+    int told = 0;
+    for (int i = 0; i < 10; ++i)
+      for (const auto& e : step(b.state, input::message{"op", {1, "op", asked}}))
+        told += std::holds_alternative<effect::log_line>(e) ? 1 : 0;
+    return told;
+  };
+  EXPECT_EQ(lines(), 1);
+  EXPECT_EQ(lines(), 0);
+  step(b.state, input::tick{b.state.now_ms + 1000});
+  EXPECT_EQ(lines(), 1);
+  EXPECT_EQ(status_of(b.state).refused.at(0).replayed, before + 30);
+}
+
 TEST(Requests, NewerScaleTakesThePlaceOfAWaitingOne) {
   auto b = serving();
   b.accepted_id(scale_to(4));
