@@ -24,7 +24,7 @@ class load_window {
  public:
   static constexpr std::size_t open_max = 8;
   static constexpr std::size_t parts_max = 8;
-  static constexpr std::size_t intervals_max = snapshot_weights{}.intervals_max;  // what plans look back at
+  static constexpr std::size_t intervals_max = snapshot_weights{}.changes_max;  // what plans look back at
 
   enum class verdict : std::uint8_t {
     taken,      // a bucket grew

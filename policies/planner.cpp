@@ -221,7 +221,7 @@ struct planner::impl {
 
 plan_options for_solved_shares(plan_options options) {
   options.solved_shares = true;
-  options.snapshots.part = options.snapshots.interval = 0;  // joined ranks even out what comes; older loads mislead
+  options.snapshots.part = options.snapshots.change = 0;  // joined ranks even out what comes; older loads mislead
   options.gain_min = std::max(options.gain_min, 1e-5);
   return options;
 }

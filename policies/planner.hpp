@@ -40,11 +40,13 @@ struct recent_loads {
 };
 
 // How much each snapshot counts. A plan is made for all of them at once, so that experts that heat up together are kept
-// apart. `now` is a mean of the parts, each weighing `fading` times as much as the one after it.
+// apart. `now` is a mean of the parts, each weighing `fading` times as much as the one after it. What came before tells
+// how loads move: for each change from one interval to the next, `reach` times as large, there are two snapshots, of
+// `now` gone on that way and of `now` gone back.
 struct snapshot_weights {
-  double last = 0.1, now = 10, fading = 0.3, part = 2, interval = 0.4;
-  std::uint32_t parts_max = 4;       // more are added up in neighbouring groups
-  std::uint32_t intervals_max = 10;  // the latest ones
+  double last = 0.1, now = 10, fading = 0.3, part = 2, change = 0.4, reach = 2;
+  std::uint32_t parts_max = 4;    // more are added up in neighbouring groups
+  std::uint32_t changes_max = 5;  // the latest ones; so many earlier intervals are of use
 };
 
 struct plan_options {

@@ -26,7 +26,7 @@ void add_loads(load_matrix& sum, const load_matrix& tokens);
 class load_folder {
  public:
   static constexpr std::size_t parts_max = 8;
-  static constexpr std::size_t intervals_max = snapshot_weights{}.intervals_max;  // what plans look back at
+  static constexpr std::size_t intervals_max = snapshot_weights{}.changes_max;  // what plans look back at
 
   // `interval`: the last so many records are planned from, and runs of as many before them are history; 0: all records
   // are.

@@ -20,7 +20,7 @@ namespace ballast::offline {
 namespace {
 
 constexpr std::size_t parts_max = 16;
-constexpr std::size_t intervals_max = policies::snapshot_weights{}.intervals_max;  // what plans look back at
+constexpr std::size_t intervals_max = policies::snapshot_weights{}.changes_max;  // what plans look back at
 
 double mean(const std::vector<double>& values) {
   return values.empty() ? 1 : std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());

@@ -55,7 +55,7 @@ class Planner(unittest.TestCase):
 
     def test_options_are_named_as_in_the_docs(self):
         loads = skewed(2, 64)
-        some = plan(loads, self.ranks, policy="fresh", redundant=3, snapshots__interval=0)
+        some = plan(loads, self.ranks, policy="fresh", redundant=3, snapshots__change=0)
         self.assertEqual(np.count_nonzero(some.map < 0), 2 * 5)
         joined = plan(loads, self.ranks, policy="fresh", solved_shares=True)
         self.assertAlmostEqual(solve_shares(joined.map, loads, self.ranks).peaks.mean(), 1, places=2)

@@ -91,7 +91,7 @@ def plan(loads, ranks, current=None, policy="economy", parts=None, intervals=Non
 
     `parts` [n, layers, experts] are consecutive parts of that interval, `intervals` [n, layers, experts] those before it,
     oldest first: with them the next interval is balanced better. `current` is the map in use; what stays on its rank stays in
-    its slot. Options by name, with `__` for a point: write_price=0.05, threads=4, snapshots__interval=0.
+    its slot. Options by name, with `__` for a point: write_price=0.05, threads=4, snapshots__change=0.
     """
     last = _loads(loads, "loads", 2)
     cluster = _Cluster(ranks, *last.shape, groups)
