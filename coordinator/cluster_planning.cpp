@@ -66,7 +66,7 @@ bool same_shape(const load_matrix& loads, const policies::placement_problem& p) 
 // Where shares are solved for whatever comes, a layout has to leave them the choice; and as they do most of the work, a
 // write saves less and may cost less. Policies without options plan as they do.
 std::optional<policies::plan_options> layout_for_shares(const std::string& policy) {
-  constexpr double part_of_price = 0.04;
+  constexpr double part_of_price = 0.03;
   auto options = policies::policy_options(policy);
   if (!options) return std::nullopt;
   options->write_price *= part_of_price;

@@ -121,8 +121,8 @@ result<plan_options> policy_options(const std::string& policy) {
   plan_options options;
   if (policy == "economy") return options;
   if (policy == "quality") {
-    options.write_price = 0.0185;
-    options.price_per_drift = 0.36;
+    options.write_price = 0.0275;
+    options.price_per_drift = 0.5;
     return options;
   }
   if (policy == "fresh") {

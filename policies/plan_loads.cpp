@@ -25,7 +25,7 @@ bool parts_of_sum(const load_rows& from, std::uint32_t layer, std::uint32_t expe
 }  // namespace
 
 snapshot_recipe::snapshot_recipe(const recent_loads& loads, const snapshot_weights& weights, std::uint32_t experts)
-    : reach_(std::min(weights.reach, reach_max)), experts_(experts) {
+    : reach_(std::min(weights.reach, reach_max)), since_(std::min(weights.since, reach_max)), experts_(experts) {
   const bool alone = loads.parts.empty() && loads.intervals.empty();
   add({{&loads.last, 1.0F}}, alone || loads.parts.empty() ? 1.0 : weights.last);
   if (!loads.parts.empty() && weights.now > 0) {
@@ -118,11 +118,12 @@ void snapshot_recipe::fill_changes(std::uint32_t layer, std::uint32_t power, den
   bool known = parts_of_sum(*changes_[0].from, layer, experts_, from);
   for (const auto& c : changes_) {  // each starts where the one before it ended
     const bool also = parts_of_sum(*c.to, layer, experts_, to);
-    for (const double reach : {reach_, -reach_}) {
+    for (const double way : {1.0, -1.0}) {
       double sum = 0;
       for (std::uint32_t e = 0; e < experts_; ++e) {
-        const double step = known && also ? reach * (to[e] - from[e]) : 0;
-        moved[e] = std::max(0.0, now[e * row] / now_sum + step);
+        const double here = now[e * row] / now_sum;
+        const double step = known && also ? reach_ * (to[e] - from[e]) + since_ * (here - from[e]) : 0;
+        moved[e] = std::max(0.0, here + way * step);
         sum += moved[e];
       }
       const double scale = root * into.ranks / sum;

@@ -43,7 +43,7 @@ class snapshot_recipe {
   std::vector<snapshot> sums_;  // the snapshots that are sums of what was seen; then two for each change
   std::vector<change> changes_;
   std::size_t now_ = 0;  // the one that changes start from
-  double change_weight_ = 0, reach_ = 0;
+  double change_weight_ = 0, reach_ = 0, since_ = 0;
   std::uint32_t experts_;
   double weight_sum_ = 0;
 };

@@ -41,10 +41,11 @@ struct recent_loads {
 
 // How much each snapshot counts. A plan is made for all of them at once, so that experts that heat up together are kept
 // apart. `now` is a mean of the parts, each weighing `fading` times as much as the one after it. What came before tells
-// how loads move: for each change from one interval to the next, `reach` times as large, there are two snapshots, of
-// `now` gone on that way and of `now` gone back.
+// how loads move: for each earlier interval there are two snapshots, of `now` gone on in a direction and of `now` gone
+// back. The direction is `reach` times the change from that interval to the next, and `since` times that from it to
+// now.
 struct snapshot_weights {
-  double last = 0.1, now = 10, fading = 0.3, part = 2, change = 0.4, reach = 2;
+  double last = 0.1, now = 10, fading = 0.3, part = 2, change = 0.4, reach = 2, since = 0.5;
   std::uint32_t parts_max = 4;    // more are added up in neighbouring groups
   std::uint32_t changes_max = 5;  // the latest ones; so many earlier intervals are of use
 };
@@ -58,7 +59,7 @@ struct plan_options {
   // Peak-to-average that writing all slots of a layer anew must save; a write must save its share of that. What a write
   // may cost is bounded by `price_per_drift` times the observed drift, so that calm traffic is balanced further: the
   // change of a rank's load from one interval to the next (root mean square, relative to its mean).
-  double write_price = 0.135, price_per_drift = 1.4;
+  double write_price = 0.185, price_per_drift = 1.95;
   snapshot_weights snapshots;
   // Peak to average on the last interval at which a layer is left alone; without history also where the search ends.
   double target_imbalance = 1;

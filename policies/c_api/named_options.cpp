@@ -55,6 +55,7 @@ const std::vector<option>& options() {
       snapshot("snapshots.part", &snapshot_weights::part, false),
       snapshot("snapshots.change", &snapshot_weights::change, false),
       snapshot("snapshots.reach", &snapshot_weights::reach, false),
+      snapshot("snapshots.since", &snapshot_weights::since, false),
       snapshot("snapshots.parts_max", &snapshot_weights::parts_max, true),
       snapshot("snapshots.changes_max", &snapshot_weights::changes_max, true),
       {"solved_shares", 0, 1, true, true, [](named_options& o, double v) { o.solved_shares = v != 0; }},

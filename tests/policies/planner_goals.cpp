@@ -17,7 +17,7 @@ struct choice {
   std::string folder;
   std::vector<std::string> goals, scenarios;
   bool other_seeds = false;
-  double write_price = -1;  // of G5 and G7, to try others
+  double write_price = -1;  // of G3, G4, G5 and G7, to try others
 };
 
 class bench {
@@ -146,13 +146,16 @@ class bench {
                          f->next_mean - 1 <= limit && f->moved <= g.moved);
     if (!met) show_limits(g.scenario, how, g.moved);
   }
+  double price(double usual) const { return what_.write_price >= 0 ? what_.write_price : usual; }
   void priced(const std::string& goal, const std::string& policy, const std::vector<move_goal>& list) {
     for (const auto& g : list) {
-      if (wanted(goal, g.scenario)) against_peer(goal, g, policy, {*policy_options(policy)});
+      if (!wanted(goal, g.scenario)) continue;
+      way how{*policy_options(policy)};
+      how.options.write_price = price(how.options.write_price);
+      against_peer(goal, g, policy, how);
     }
   }
 
-  double price(double usual) const { return what_.write_price >= 0 ? what_.write_price : usual; }
   void shares_once() {
     for (const auto& g : g5) {
       if (!wanted("G5", g.scenario)) continue;
@@ -275,7 +278,7 @@ int main(int argc, char** argv) {
   app.add_option("--scenario", what.scenarios, "only these: A, A2, A4, B ... G");
   app.add_flag("--other-seeds", what.other_seeds,
                "the recordings with another seed; peer: our run of the published heuristic");
-  app.add_option("--write-price", what.write_price, "price a write in G5 and G7");
+  app.add_option("--write-price", what.write_price, "price a write in G3, G4, G5 and G7");
   CLI11_PARSE(app, argc, argv);
   return ballast::policies::goals::bench(what).run();
 }

@@ -58,7 +58,7 @@ inline const std::vector<move_goal> g4 = {{"A", 0.8, 0, 0.1}, {"A2", 0.8, 0, 0.1
                                           {"F", 0.8, 0, 0.1}, {"G", 0.85, 0, 0.2}};
 // The price is the one setting with which a deployment weighs balance against moves; here that of each scenario.
 inline const std::vector<move_goal> g5 = {
-    {"A", 1, 0, 0.015, 0.33}, {"B", 1, 0, 0.02, 0.35}, {"F", 1, 0, 0.015, 0.34}, {"G", 1, 0, 0.04, 0.25}};
+    {"A", 1, 0, 0.015, 0.42}, {"B", 1, 0, 0.02, 0.52}, {"F", 1, 0, 0.015, 0.46}, {"G", 1, 0, 0.04, 0.315}};
 inline const std::vector<par_goal> g6 = {{"A", 1.015, any},  {"B", 1.030, any}, {"C", 1.0005, any}, {"D", 1.0005, any},
                                          {"E", 1.0005, any}, {"F", 1.040, any}, {"G", 1.032, any}};
 inline const std::vector<par_goal> g7 = {
