@@ -316,6 +316,24 @@ replay_result replay(const std::string& policy, const load_recording& recording,
   return out;
 }
 
+TEST(place, keeps_apart_what_heated_up_together_before) {
+  auto problem = problem_of(1, 8, 0, equal_seats(2, 4), 1);
+  problem.loads = {load_matrix::value_type(8, 10.0)};
+  problem.history.parts = {problem.loads};
+  problem.history.intervals = {problem.loads, problem.loads};
+  const auto seat_of = [](const placement& p, std::size_t e) { return p.layers[0][e][0].seat; };
+  const auto calm = place("fresh", problem);
+  ASSERT_TRUE(calm);
+  std::size_t other = 1;
+  while (seat_of(*calm, other) != seat_of(*calm, 0)) ++other;
+  auto& hot = problem.history.intervals[1][0];
+  hot[0] = hot[other] = 15;
+  const auto wary = place("fresh", problem);
+  ASSERT_TRUE(wary);
+  EXPECT_NE(seat_of(*wary, other), seat_of(*wary, 0));
+  EXPECT_EQ(imbalance(*wary, problem.loads, problem.seats).max, 1);
+}
+
 TEST(place_on_recorded_loads, balances_the_window_and_the_interval_after_it) {
   const auto qwen = read_load_records(test_data("qwen30-drift-s1-8l.jsonl.gz"));
   ASSERT_TRUE(qwen);
