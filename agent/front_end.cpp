@@ -41,9 +41,8 @@ result<std::unique_ptr<front_end>> front_end::open(link_context& context, option
   lo.name = self->options_.name;
   lo.admits = front_end_admits;
   lo.on_unroutable = [raw = self.get()](const std::string& peer) { raw->on_gone(peer); };
-  auto opened = link::open(context, lo, [raw = self.get()](const std::string& peer, envelope m) {
-    raw->on_message(peer, std::move(m));
-  });
+  auto opened = link::open(
+      context, lo, [raw = self.get()](const std::string& peer, envelope m) { raw->on_message(peer, std::move(m)); });
   if (!opened) return fail(opened.error());
   self->address_ = advertised((*opened)->address(), self->options_.advertise);
   std::lock_guard lock(self->mutex_);
@@ -72,6 +71,11 @@ refusal_counts front_end::refusals() const {
 std::size_t front_end::sessions() const {
   std::lock_guard lock(mutex_);
   return entries_.size();
+}
+
+std::size_t front_end::neighbours() const {
+  std::lock_guard lock(mutex_);
+  return neighbours_.size();
 }
 
 void front_end::set_accepting(std::uint32_t local_rank, bool accepting) {
@@ -110,7 +114,8 @@ void front_end::on_message(const std::string& peer, envelope message) {
   } else {
     std::lock_guard lock(mutex_);
     if (!link_) return;
-    const auto text = fmt::format("a front end does not take `{}`; send it to the coordinator", message_name(message.body));
+    const auto text =
+        fmt::format("a front end does not take `{}`; send it to the coordinator", message_name(message.body));
     (void)link_->send(peer, envelope{message.id, options_.name, refused{{errc::invalid_argument, text}}});
   }
 }
@@ -122,16 +127,21 @@ status front_end::admissible(const inference_request& r, model_index& model) con
   model = static_cast<model_index>(found - options_.models.begin());
   if (r.id.empty()) return fail(errc::invalid_argument, "a request needs an id; draw a unique one");
   if (r.tokens == 0 || r.tokens > options_.max_batch_tokens)
-    return fail(errc::does_not_fit, fmt::format("request `{}`: {} tokens; send 1 to {}", r.id, r.tokens, options_.max_batch_tokens));
+    return fail(errc::does_not_fit,
+                fmt::format("request `{}`: {} tokens; send 1 to {}", r.id, r.tokens, options_.max_batch_tokens));
   if (r.steps == 0 || r.first_step >= r.steps)
-    return fail(errc::invalid_argument, fmt::format("request `{}`: first_step {} of {} steps; nothing is left to run", r.id, r.first_step, r.steps));
+    return fail(errc::invalid_argument, fmt::format("request `{}`: first_step {} of {} steps; nothing is left to run",
+                                                    r.id, r.first_step, r.steps));
   if (r.hidden.size() != std::size_t{r.tokens} * found->hidden)
-    return fail(errc::invalid_argument, fmt::format("request `{}`: {} values for {} tokens of {}; send {}", r.id, r.hidden.size(),
-                                                    r.tokens, found->hidden, std::size_t{r.tokens} * found->hidden));
+    return fail(errc::invalid_argument,
+                fmt::format("request `{}`: {} values for {} tokens of {}; send {}", r.id, r.hidden.size(), r.tokens,
+                            found->hidden, std::size_t{r.tokens} * found->hidden));
   if (!std::ranges::all_of(r.hidden, [](float v) { return std::isfinite(v); }))
     return fail(errc::invalid_argument, fmt::format("request `{}`: a hidden state is not finite", r.id));
   if (bytes_ + bytes_of(r.id, model, r.tokens) > options_.session_bytes)
-    return fail(errc::unavailable, fmt::format("request `{}`: the session budget of {} bytes is in use; try again or elsewhere", r.id, options_.session_bytes));
+    return fail(errc::unavailable,
+                fmt::format("request `{}`: the session budget of {} bytes is in use; try again or elsewhere", r.id,
+                            options_.session_bytes));
   return {};
 }
 
@@ -139,10 +149,11 @@ status front_end::within_quota(const std::string& owner, const inference_request
   const auto held = held_by_.find(owner);
   if (options_.client_bytes == 0 || held == held_by_.end()) return {};
   if (held->second + bytes_of(r.id, model, r.tokens) <= options_.client_bytes) return {};
-  return fail(errc::unavailable,
-              fmt::format("request `{}`: your other requests hold {} of the {} bytes that one client may; try again when "
-                          "some are done, or elsewhere",
-                          r.id, held->second, options_.client_bytes));
+  return fail(
+      errc::unavailable,
+      fmt::format("request `{}`: your other requests hold {} of the {} bytes that one client may; try again when "
+                  "some are done, or elsewhere",
+                  r.id, held->second, options_.client_bytes));
 }
 
 void front_end::on_request(const std::string& peer, inference_request request) {
@@ -158,12 +169,16 @@ void front_end::on_request(const std::string& peer, inference_request request) {
   }
   if (best_rank() < 0) {
     if (elsewhere_.empty())
-      send(peer, request_refused{request.id, {errc::unavailable, "no rank of this agent is active; ask the coordinator for one that is"}});
+      send(peer, request_refused{
+                     request.id,
+                     {errc::unavailable, "no rank of this agent is active; ask the coordinator for one that is"}});
     else
       send(peer, request_moved{request.id, elsewhere_.front().front_end, request.first_step});
     return;
   }
-  start(peer, owner, session{std::move(request.id), model, request.tokens, request.steps, request.first_step, std::move(request.hidden)});
+  start(peer, owner,
+        session{std::move(request.id), model, request.tokens, request.steps, request.first_step,
+                std::move(request.hidden)});
 }
 
 // True if the request is running here and its stream could be taken up where the client stands.
@@ -192,7 +207,8 @@ bool front_end::reattach(const std::string& peer, const std::string& owner, cons
 int front_end::best_rank() const {
   int best = -1;
   for (std::uint32_t r = 0; r < ranks_.size(); ++r)
-    if (accepting_[r] && (best < 0 || queued_tokens_[r] < queued_tokens_[static_cast<std::uint32_t>(best)])) best = static_cast<int>(r);
+    if (accepting_[r] && (best < 0 || queued_tokens_[r] < queued_tokens_[static_cast<std::uint32_t>(best)]))
+      best = static_cast<int>(r);
   return best;
 }
 
@@ -292,7 +308,17 @@ void front_end::on_handover(const std::string& peer, const session_handover& off
 }
 
 void front_end::tick(clock::time_point now) {
-  std::lock_guard lock(mutex_);
+  std::vector<std::unique_ptr<link>> unused;
+  {
+    std::lock_guard lock(mutex_);
+    keep_deadlines(now);
+    unused = take_unused_neighbours();
+  }
+  for (auto& neighbour : unused) neighbour->stop();  // outside the lock: their threads may be waiting for it
+}
+
+// Lock held.
+void front_end::keep_deadlines(clock::time_point now) {
   std::vector<std::string> stale;
   for (const auto& [id, e] : entries_)
     if (e.peer.empty() && now - e.since > unattached_for) stale.push_back(id);

@@ -65,6 +65,7 @@ class front_end {
   void tick(std::chrono::steady_clock::time_point now);
 
   std::size_t sessions() const;
+  std::size_t neighbours() const;  // agents that it is connected to, as sessions are on their way there
   refusal_counts refusals() const;  // at the socket, and in this process by keys
   void stop();
 
@@ -106,6 +107,8 @@ class front_end {
   void on_handover(const std::string& peer, const session_handover& offer);
   void on_taken(const handover_taken& answer);
   void send_handover(std::uint64_t id);
+  std::vector<std::unique_ptr<link>> take_unused_neighbours();
+  void keep_deadlines(std::chrono::steady_clock::time_point now);
   void sessions_moved(const leaving& batch, const std::string& front_end_address);
   void send(const std::string& peer, message_body body);
   void send_output(const std::string& peer, session_output output);

@@ -37,7 +37,8 @@ void front_end::hand_over(std::vector<session> sessions, const std::vector<sessi
   }
 }
 
-// Lock held. To the first target left; to a rank of this agent without a detour; with no target left the clients are told.
+// Lock held. To the first target left; to a rank of this agent without a detour; with no target left the clients are
+// told.
 void front_end::send_handover(std::uint64_t id) {
   leaving& batch = leaving_.at(id);
   while (!batch.targets.empty()) {
@@ -65,6 +66,19 @@ void front_end::send_handover(std::uint64_t id) {
   const leaving finished = std::move(batch);
   leaving_.erase(id);
   sessions_moved(finished, finished.targets.empty() ? "" : address_);
+}
+
+// Lock held. An agent that starts again has another address: connections kept for ever would be ever more.
+std::vector<std::unique_ptr<link>> front_end::take_unused_neighbours() {
+  std::vector<std::unique_ptr<link>> unused;
+  std::erase_if(neighbours_, [&](auto& neighbour) {
+    const bool in_use = std::ranges::any_of(
+        leaving_, [&](const auto& batch) { return batch.second.targets.front().front_end == neighbour.first; });
+    if (!in_use) unused.push_back(std::move(neighbour.second));
+    return !in_use;
+  });
+  std::erase(unused, nullptr);  // could not be opened
+  return unused;
 }
 
 void front_end::on_taken(const handover_taken& answer) {

@@ -185,6 +185,18 @@ TEST_F(front_end_test, hands_sessions_over_mid_stream_and_tells_the_client) {
   EXPECT_EQ(agent.clients->sessions(), 0u);
 }
 
+TEST_F(front_end_test, leaves_the_agents_that_took_its_sessions) {
+  fake_agent other(context, "two");
+  client.send(request());
+  auto s = agent.added.take();
+  std::promise<void> done;
+  agent.clients->hand_over({s}, {other.target(2)}, [&] { done.set_value(); });
+  done.get_future().wait();
+  EXPECT_EQ(agent.clients->neighbours(), 1u);
+  agent.clients->tick(std::chrono::steady_clock::now());
+  EXPECT_EQ(agent.clients->neighbours(), 0u);
+}
+
 TEST_F(front_end_test, tries_the_next_target_when_one_does_not_take_sessions) {
   fake_agent closed(context, "closed"), open(context, "open");
   closed.clients->set_accepting(0, false);
