@@ -71,13 +71,12 @@ void front_end::send_handover(std::uint64_t id) {
 // Lock held. An agent that starts again has another address: connections kept for ever would be ever more.
 std::vector<std::unique_ptr<link>> front_end::take_unused_neighbours() {
   std::vector<std::unique_ptr<link>> unused;
-  std::erase_if(neighbours_, [&](auto& neighbour) {
+  for (auto at = neighbours_.begin(); at != neighbours_.end();) {
     const bool in_use = std::ranges::any_of(
-        leaving_, [&](const auto& batch) { return batch.second.targets.front().front_end == neighbour.first; });
-    if (!in_use) unused.push_back(std::move(neighbour.second));
-    return !in_use;
-  });
-  std::erase(unused, nullptr);  // could not be opened
+        leaving_, [&](const auto& batch) { return batch.second.targets.front().front_end == at->first; });
+    if (!in_use && at->second) unused.push_back(std::move(at->second));
+    at = in_use ? std::next(at) : neighbours_.erase(at);
+  }
   return unused;
 }
 
