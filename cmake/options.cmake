@@ -23,6 +23,10 @@ target_include_directories(ballast_options INTERFACE ${PROJECT_SOURCE_DIR})
 if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(ballast_options INTERFACE -Wno-error)
 endif()
+# Sources of a target compiled together have their local types in "another" file.
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  target_compile_options(ballast_options INTERFACE -Wno-subobject-linkage)
+endif()
 # Answers are compared bit for bit: the compiler may not fuse a multiply and an add where it likes.
 target_compile_options(ballast_options INTERFACE -ffp-contract=off)
 if(BALLAST_SANITIZE)

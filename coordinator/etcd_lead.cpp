@@ -11,7 +11,7 @@ using std::chrono::milliseconds;
 
 constexpr std::chrono::seconds shortest_lease{2};  // what etcd grants at least; another one leads within 0.5 s after it
 constexpr milliseconds renewal{700}, renewal_retry{100};
-constexpr milliseconds patience{400};  // with one member after the other that hangs, the third is asked in time
+constexpr milliseconds lead_patience{400};  // with one member after the other that hangs, the third is asked in time
 
 // So that clocks which do not run at quite the same rate do no harm.
 constexpr milliseconds margin(std::chrono::seconds lasts) { return milliseconds(lasts) / 10; }
@@ -48,7 +48,7 @@ result<std::unique_ptr<etcd_lead>> etcd_lead::take(etcd_client& client, const st
 }
 
 etcd_lead::etcd_lead(const std::vector<std::string>& members, std::string key, std::int64_t lease)
-    : key_(std::move(key)), lease_(lease), client_(members, patience) {}
+    : key_(std::move(key)), lease_(lease), client_(members, lead_patience) {}
 
 etcd_lead::~etcd_lead() {
   {

@@ -15,7 +15,7 @@
 namespace ballast {
 namespace {
 
-constexpr std::chrono::milliseconds patience{1000};
+constexpr std::chrono::milliseconds store_patience{1000};
 constexpr std::size_t piece_bytes = 256u << 10, batch_bytes = 640u << 10, batch_changes = 100, page = 256;
 
 using changes = std::vector<etcd_change>;
@@ -59,7 +59,7 @@ changes unpacked(const std::string& text) {
 class etcd_store final : public store {
  public:
   etcd_store(const etcd_address& at, std::unique_ptr<etcd_lead> lead)
-      : prefix_(at.prefix), lead_(std::move(lead)), client_(at.members, patience) {}
+      : prefix_(at.prefix), lead_(std::move(lead)), client_(at.members, store_patience) {}
 
   status open() {
     try {
@@ -239,7 +239,7 @@ result<etcd_address> etcd_address_of(const std::string& where) {
 }
 
 etcd_candidate::etcd_candidate(etcd_address at, std::string name)
-    : at_(std::move(at)), name_(std::move(name)), client_(at_.members, patience) {}
+    : at_(std::move(at)), name_(std::move(name)), client_(at_.members, store_patience) {}
 
 result<etcd_candidate> etcd_candidate::open(const std::string& where, std::string name) {
   auto at = etcd_address_of(where);

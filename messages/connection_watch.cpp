@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "messages/connection_watch_impl.hpp"
+#include "messages/zmq_parts_impl.hpp"
 
 namespace ballast {
 namespace {
@@ -19,13 +20,6 @@ constexpr std::chrono::seconds between_sweeps{1};
 constexpr int told = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
 constexpr int handshake_failed =
     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
-
-bool receive_part(zmq::socket_t& from, zmq::message_t& part) {
-  int got = -1;
-  do got = zmq_msg_recv(part.handle(), from.handle(), ZMQ_DONTWAIT);
-  while (got < 0 && zmq_errno() == EINTR);
-  return got >= 0;
-}
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 #include "messages/curve_impl.hpp"
 #include "messages/link_socket_impl.hpp"
 #include "messages/log.hpp"
+#include "messages/zmq_parts_impl.hpp"
 
 namespace ballast {
 namespace {
@@ -40,21 +41,6 @@ zmq::message_t frame_of(byte_buffer bytes) {
   auto* held = new byte_buffer(std::move(bytes));
   return zmq::message_t(
       held->data(), held->size(), [](void*, void* hint) { delete static_cast<byte_buffer*>(hint); }, held);
-}
-
-template <class Call>
-bool unless_interrupted(Call call) {
-  int done = -1;
-  do done = call();
-  while (done < 0 && zmq_errno() == EINTR);
-  return done >= 0;
-}
-
-bool receive_part(zmq::socket_t& from, zmq::message_t& part) {
-  return unless_interrupted([&] { return zmq_msg_recv(part.handle(), from.handle(), ZMQ_DONTWAIT); });
-}
-bool send_part(zmq::socket_t& to, zmq::message_t& part, int flags) {
-  return unless_interrupted([&] { return zmq_msg_send(part.handle(), to.handle(), flags | ZMQ_DONTWAIT); });
 }
 
 std::vector<std::string> split(const std::string& addresses) {

@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::uint32_t block_layers = 8;  // planned independently; what they write raises prices in the next block
 
-tl::unexpected<error> bad(const std::string& text) { return fail(errc::invalid_argument, "plan: " + text); }
+tl::unexpected<error> bad_plan(const std::string& text) { return fail(errc::invalid_argument, "plan: " + text); }
 
 }  // namespace
 
@@ -233,10 +233,10 @@ planner::~planner() = default;
 
 result<planner> planner::make(const plan_shape& shape, const plan_options& options) {
   auto state = std::make_unique<impl>();
-  if (shape.layers == 0 || shape.experts == 0) return bad("no layers or no experts");
-  if (shape.ranks.empty()) return bad("no ranks to place on");
-  if (options.power != 8 && options.power != 16) return bad("power is neither 8 nor 16");
-  if (!(options.write_price >= 0)) return bad("write_price is below 0");
+  if (shape.layers == 0 || shape.experts == 0) return bad_plan("no layers or no experts");
+  if (shape.ranks.empty()) return bad_plan("no ranks to place on");
+  if (options.power != 8 && options.power != 16) return bad_plan("power is neither 8 nor 16");
+  if (!(options.write_price >= 0)) return bad_plan("write_price is below 0");
   std::map<std::uint32_t, std::uint32_t> nodes;
   for (const auto& r : shape.ranks) nodes.emplace(r.node, 0);
   state->ranks.nodes = 0;
@@ -247,7 +247,7 @@ result<planner> planner::make(const plan_shape& shape, const plan_options& optio
   for (std::size_t r = 0; r < shape.ranks.size(); ++r) {
     const auto& rank = shape.ranks[r];
     if (!std::isfinite(rank.speed) || rank.speed <= 0)
-      return bad("speed of rank " + std::to_string(r) + " is not a number > 0");
+      return bad_plan("speed of rank " + std::to_string(r) + " is not a number > 0");
     state->ranks.room.push_back(rank.slots);
     state->ranks.node.push_back(nodes[rank.node]);
     state->ranks.speed.push_back(static_cast<float>(rank.speed / speed_sum * static_cast<double>(shape.ranks.size())));

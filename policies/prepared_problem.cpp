@@ -7,7 +7,7 @@ namespace ballast::policies {
 
 namespace {
 
-constexpr std::uint32_t none = ~0U;
+constexpr std::uint32_t no_slot = ~0U;
 
 tl::unexpected<error> bad(const std::string& text) {
   return fail(errc::invalid_argument, "placement problem: " + text);
@@ -127,7 +127,7 @@ layer_placement with_slots(const prepared_problem& p, std::size_t layer, const s
   for (std::size_t s = 0; s < used.size(); ++s) {
     used[s].assign(slot_entries(p.seats[s].capacity), false);
     for (std::uint32_t k = 0; k < p.room[s]; ++k, ++slots) {
-      if (*slots >= 0) out[static_cast<std::size_t>(*slots)].push_back({p.seats[s].seat, none, 1.0});
+      if (*slots >= 0) out[static_cast<std::size_t>(*slots)].push_back({p.seats[s].seat, no_slot, 1.0});
     }
   }
   for (std::uint32_t e = 0; e < p.problem.experts; ++e) {
@@ -138,13 +138,13 @@ layer_placement with_slots(const prepared_problem& p, std::size_t layer, const s
       for (const auto& old : p.problem.current->layers[layer][e]) {
         if (old.seat == r.seat && old.slot < taken.size() && !taken[old.slot]) r.slot = old.slot;
       }
-      if (r.slot != none) taken[r.slot] = true;
+      if (r.slot != no_slot) taken[r.slot] = true;
     }
   }
   std::vector<std::uint32_t> next(p.seats.size());
   for (auto& replicas : out) {
     for (auto& r : replicas) {
-      if (r.slot != none) continue;
+      if (r.slot != no_slot) continue;
       const auto s = p.index(r.seat);
       while (used[s][next[s]]) ++next[s];
       r.slot = next[s]++;

@@ -7,7 +7,7 @@ namespace ballast::policies {
 
 namespace {
 
-constexpr std::uint32_t none = ~0U;
+constexpr std::uint32_t no_rank = ~0U;
 
 // Of a rank's mean load: what it is worth to hang one expert nearer to the hottest one. Long chains even out badly, for
 // all that is beyond a link must pass through it.
@@ -71,19 +71,19 @@ class joined_packer {
 
   // The first copy of a split expert goes where ranks hang together already, the others where they do not.
   void put(std::uint32_t e, bool split, bool first) {
-    std::uint32_t best = none;
+    std::uint32_t best = no_rank;
     bool best_fits = false;
     float best_cost = 0;
     for (std::uint32_t r = 0; r < ranks_.size(); ++r) {
       if (count_[r] >= ranks_.room[r] || holds(r, e)) continue;
       const bool fits = split && (joined_[r] != 0) == first;
       const float cost = done(r, e) + (split && first ? deep_cost_ * static_cast<float>(depth_[r]) : 0);
-      if (best != none && (fits != best_fits ? best_fits : !(cost < best_cost))) continue;
+      if (best != no_rank && (fits != best_fits ? best_fits : !(cost < best_cost))) continue;
       best_cost = cost;
       best = r;
       best_fits = fits;
     }
-    if (best == none) return;
+    if (best == no_rank) return;
     slots_[begin_[best] + count_[best]++] = static_cast<std::int32_t>(e);
     load_[best] += each(e);
     if (!split) return;

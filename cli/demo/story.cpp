@@ -13,8 +13,8 @@ namespace {
 using clock = std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
-constexpr auto look_interval = 200ms;
-constexpr auto operation_limit = 40s;
+constexpr auto story_look = 200ms;
+constexpr auto story_limit = 40s;
 constexpr std::uint64_t requests_a_recording = 4096;  // the topic mix walks through the recording once in so many
 
 bool is_over(const operation_status& op) { return op.outcome != "running"; }
@@ -157,12 +157,12 @@ status demo_story::lose_a_seat() {
   if (auto done = deployment_.processes().kill(victim.agent); !done) return done;
   const auto phase = fmt::format("replacing seat {}", index_of(victim.seat));
   const auto replaced = [&](const operation_status& op) { return op.id > newest && op.kind == "replace"; };
-  if (auto done = until(phase, operation_limit, [&] { return find(replaced) != nullptr; }); !done) return done;
+  if (auto done = until(phase, story_limit, [&] { return find(replaced) != nullptr; }); !done) return done;
   if (auto done = follow(phase, find(replaced)->id, began); !done) return done;
   // An idle seat takes the lost one's place.
   const auto refilled = [&](const operation_status& op) { return op.id > newest && op.kind == "scale"; };
   const auto from = clock::now();
-  if (auto done = until("refilling", operation_limit, [&] { return find(refilled) != nullptr; }); !done) return done;
+  if (auto done = until("refilling", story_limit, [&] { return find(refilled) != nullptr; }); !done) return done;
   if (auto done = follow("refilling", find(refilled)->id, from); !done) return done;
   return stay("serving", 3s);
 }
@@ -195,7 +195,7 @@ status demo_story::until(const std::string& phase, std::chrono::milliseconds lon
                                                std::chrono::duration_cast<std::chrono::seconds>(longest).count()));
     }
     std::unique_lock lock(mutex_);
-    news_.wait_until(lock, std::min(end, clock::now() + look_interval), [&] { return has_news_; });
+    news_.wait_until(lock, std::min(end, clock::now() + story_look), [&] { return has_news_; });
     has_news_ = false;
   }
 }
@@ -211,7 +211,7 @@ status demo_story::follow(const std::string& phase, operation_id id, moment bega
     const auto* op = find(mine);
     return op != nullptr && is_over(*op);
   };
-  if (auto done = until(phase, operation_limit, over); !done) return done;
+  if (auto done = until(phase, story_limit, over); !done) return done;
   record(*find(mine), began);
   return {};
 }

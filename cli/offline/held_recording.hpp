@@ -9,6 +9,8 @@
 
 namespace ballast::offline {
 
+inline constexpr std::uint32_t usual_interval = 8;  // records in one, where neither the user nor the file says
+
 struct recording_source {
   std::string file;    // or - for standard input
   std::string format;  // empty: as the content shows

@@ -16,7 +16,6 @@ namespace ballast {
 namespace {
 
 constexpr std::size_t runs_max = 8;
-constexpr std::uint32_t usual_interval = 8;
 
 struct gathered {
   std::vector<report::source> sources;
@@ -48,7 +47,7 @@ struct replays {
 
 result<replays> settings_of(const report_options& o, std::uint32_t recorded_interval) {
   auto intervals = o.intervals;
-  if (intervals.empty()) intervals = {recorded_interval != 0 ? recorded_interval : usual_interval};
+  if (intervals.empty()) intervals = {recorded_interval != 0 ? recorded_interval : offline::usual_interval};
   replays out;
   for (const auto interval : intervals) out.all.push_back({"static", interval, 0, offline::share_mode::even, false});
   out.even = intervals.size();

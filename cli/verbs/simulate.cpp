@@ -15,7 +15,6 @@ namespace ballast {
 namespace {
 
 constexpr double usual_steps_per_record = 100;
-constexpr std::uint32_t usual_interval = 8;
 
 // Steps of a record, if the recording counts steps and not records.
 double steps_per_record(const policies::load_recording& recording) {
@@ -30,7 +29,7 @@ result<std::vector<offline::setting>> settings_of(const simulate_options& option
   auto policies_asked = options.policies;
   if (policies_asked == std::vector<std::string>{"all"}) policies_asked = policies::policy_names();
   auto intervals = options.intervals;
-  if (intervals.empty()) intervals = {meta.steps_per_interval != 0 ? meta.steps_per_interval : usual_interval};
+  if (intervals.empty()) intervals = {meta.steps_per_interval != 0 ? meta.steps_per_interval : offline::usual_interval};
   std::vector<offline::setting> out;
   for (const auto& policy : policies_asked)
     for (const auto redundant : options.redundant)

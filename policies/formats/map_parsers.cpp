@@ -12,7 +12,7 @@ namespace {
 
 constexpr double id_max = 1 << 20;
 
-std::string text(std::size_t number) { return fmt::to_string(number); }
+std::string text_of(std::size_t number) { return fmt::to_string(number); }
 std::string layer_name(std::size_t number) { return fmt::format("layer {}", number); }
 
 tl::unexpected<stats_parser::fault> bad(const node& at, std::string what) {
@@ -27,9 +27,9 @@ stats_parser::parsed<std::vector<std::int32_t>> ids_of(const node& list, const s
   for (std::size_t i = 0; i < std::min(odd, list.numbers.size()); ++i) {
     const double id = list.numbers[i];
     if (!is_whole(id) || id > id_max || id < (may_be_empty ? -1 : 0))
-      return bad(list, name + ", slot " + text(i) + " is not a logical expert");
+      return bad(list, name + ", slot " + text_of(i) + " is not a logical expert");
   }
-  if (odd != node::npos) return bad(list, name + ", slot " + text(odd) + " is not a logical expert");
+  if (odd != node::npos) return bad(list, name + ", slot " + text_of(odd) + " is not a logical expert");
   return std::vector<std::int32_t>(list.numbers.begin(), list.numbers.end());
 }
 
@@ -75,7 +75,7 @@ parsed_map parse_assignments(const node& object) {
   const auto slots = count_of(object, "num_slots");
   if (!slots) return tl::unexpected(slots.error());
   if (*slots != 0 && *slots != map.slots())
-    return bad(object, "num_slots is " + text(*slots) + ", the layers have " + text(map.slots()));
+    return bad(object, "num_slots is " + text_of(*slots) + ", the layers have " + text_of(map.slots()));
   return with_experts(std::move(map));
 }
 
@@ -106,7 +106,7 @@ stats_parser::parsed<device_rows> parse_devices(const node& layer, const std::st
     if (!device.is_map() || !read_count(device, "device_id", id) || id == ~0U)
       return bad(device, name + " has a device without device_id");
     const auto* experts = device.find("device_expert");
-    const auto device_name = name + ", device " + text(id);
+    const auto device_name = name + ", device " + text_of(id);
     if (experts == nullptr) return bad(device, device_name + " has no device_expert");
     auto ids = ids_of(*experts, device_name, true);
     if (!ids) return tl::unexpected(ids.error());
@@ -116,7 +116,7 @@ stats_parser::parsed<device_rows> parse_devices(const node& layer, const std::st
   const auto declared = count_of(layer, "device_count");
   if (!declared) return tl::unexpected(declared.error());
   if (*declared != 0 && *declared != rows.size())
-    return bad(layer, name + " has " + text(rows.size()) + " devices, device_count is " + text(*declared));
+    return bad(layer, name + " has " + text_of(rows.size()) + " devices, device_count is " + text_of(*declared));
   device_rows out;
   for (auto& [id, ids] : rows) out.push_back(std::move(ids));
   return out;
@@ -126,7 +126,7 @@ stats_parser::parsed<void> take_shares(const node& object, expert_map& map) {
   const auto* shares = object.find("shares");
   if (shares == nullptr || shares->is_null()) return {};
   if (!shares->is_list() || shares->first_no_list() != node::npos || shares->size() != map.layers.size())
-    return bad(*shares, "shares is not a table [layer][slot] of " + text(map.layers.size()) + " layers");
+    return bad(*shares, "shares is not a table [layer][slot] of " + text_of(map.layers.size()) + " layers");
   for (const auto& row : shares->items) {
     if (row.first_no_number() != node::npos) return bad(row, "a share is not a number");
     map.shares.push_back(row.numbers);
@@ -139,12 +139,12 @@ stats_parser::parsed<void> take_shares(const node& object, expert_map& map) {
 parsed_map parse_vllm_mapping(const node& object) {
   auto map = parse_assignments(object);
   if (!map) return map;
-  if (map->first_layer != 0) return bad(object, "layers begin with " + text(map->first_layer) + ", not with 0");
+  if (map->first_layer != 0) return bad(object, "layers begin with " + text_of(map->first_layer) + ", not with 0");
   const auto redundant = count_of(object, "num_redundant_experts");
   if (!redundant) return tl::unexpected(redundant.error());
   if (object.find("num_redundant_experts") != nullptr && *redundant + map->experts != map->slots()) {
-    return bad(object, "num_redundant_experts is " + text(*redundant) + ", but " + text(map->slots()) + " slots hold " +
-                           text(map->experts) + " experts");
+    return bad(object, "num_redundant_experts is " + text_of(*redundant) + ", but " + text_of(map->slots()) +
+                           " slots hold " + text_of(map->experts) + " experts");
   }
   return map;
 }
@@ -155,7 +155,7 @@ parsed_map parse_sglang(const node& object, std::uint32_t first_dense_layers) {
   auto rows = table_of(object, "physical_to_logical_map");
   if (!rows) return tl::unexpected(rows.error());
   if (first_dense_layers >= rows->size())
-    return bad(object, text(rows->size()) + " layers, all of them dense ones to be left out");
+    return bad(object, text_of(rows->size()) + " layers, all of them dense ones to be left out");
   expert_map map;
   map.first_layer = first_dense_layers;
   map.layers.assign(rows->begin() + first_dense_layers, rows->end());
@@ -211,7 +211,7 @@ parsed_map parse_ballast(const node& object) {
     if (!read_count(object, key, *field)) return bad(object, std::string(key) + " is not a whole number >= 0");
   }
   for (const auto& [key, field] : {std::pair{"model", &map.model}, {"fingerprint", &map.fingerprint}}) {
-    if (const auto* found = object.find(key); found != nullptr && found->is_text()) *field = found->text;
+    if (const auto* found = object.find(key); found != nullptr && found->is_text()) *field = found->text_of;
   }
   if (auto ok = take_shares(object, map); !ok) return tl::unexpected(ok.error());
   return with_experts(std::move(map));

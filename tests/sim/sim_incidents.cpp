@@ -8,7 +8,7 @@
 namespace ballast::sim {
 namespace {
 
-std::string describe(const message_body& body) {
+std::string text_of(const message_body& body) {
   std::string text = message_name(body);
   if (const auto* s = std::get_if<scale_request>(&body)) {
     text += fmt::format(" `{}` to {}", s->request, s->ranks);
@@ -83,7 +83,7 @@ void world::ask_again(std::uint64_t id) {
   auto& a = asked_[id];
   if (a.tries_left == 0 || (a.answered && !sim_.roll.chance(0.2))) return;
   --a.tries_left;
-  sim_.trace([&] { return "operator: " + describe(a.body); });
+  sim_.trace([&] { return "operator: " + text_of(a.body); });
   sim_.after(operator_patience_us, [this, id] { ask_again(id); });
   if (!sim_.roll.chance(weather_.loss)) take(cluster::input::message{"operator", envelope{id, "operator", a.body}});
 }
