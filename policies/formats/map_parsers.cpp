@@ -211,7 +211,7 @@ parsed_map parse_ballast(const node& object) {
     if (!read_count(object, key, *field)) return bad(object, std::string(key) + " is not a whole number >= 0");
   }
   for (const auto& [key, field] : {std::pair{"model", &map.model}, {"fingerprint", &map.fingerprint}}) {
-    if (const auto* found = object.find(key); found != nullptr && found->is_text()) *field = found->text_of;
+    if (const auto* found = object.find(key); found != nullptr && found->is_text()) *field = found->text;
   }
   if (auto ok = take_shares(object, map); !ok) return tl::unexpected(ok.error());
   return with_experts(std::move(map));
