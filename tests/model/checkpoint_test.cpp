@@ -7,17 +7,11 @@
 #include "agent/model/checkpoint_model.hpp"
 #include "agent/model/number_formats.hpp"
 #include "agent/model/seeded_model.hpp"
+#include "tests/model/bundle_of.hpp"
 #include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {
-
-std::vector<std::byte> bundle_of(const model_source& model, std::uint32_t layer, std::uint32_t expert) {
-  std::vector<std::byte> bytes(gpu::expert_layout(model.shape()).bytes, std::byte{0xee});
-  const auto ok = model.bundle(layer, expert, bytes);
-  EXPECT_TRUE(ok) << ok.error().text;
-  return bytes;
-}
 
 // What the seed's shared expert becomes when a writer keeps it in f8.
 void quantise_shared(const gpu::moe_shape& shape, std::vector<std::byte>& dense) {

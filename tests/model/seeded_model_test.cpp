@@ -8,16 +8,11 @@
 
 #include "agent/model/random_weights.hpp"
 #include "gpu/host/reference.hpp"
+#include "tests/model/bundle_of.hpp"
 #include "tests/model/checkpoint_fixture_impl.hpp"
 
 namespace ballast {
 namespace {
-
-std::vector<std::byte> bundle_of(const model_source& model, std::uint32_t layer, std::uint32_t expert) {
-  std::vector<std::byte> bytes(gpu::expert_layout(model.shape()).bytes, std::byte{0xee});
-  EXPECT_TRUE(model.bundle(layer, expert, bytes));
-  return bytes;
-}
 
 std::unique_ptr<model_source> open_seed(std::uint64_t seed, gpu::dtype type = gpu::dtype::bf16) {
   model_spec spec;
