@@ -9,6 +9,7 @@
 #include "coordinator/await_lead.hpp"
 #include "coordinator/base64.hpp"
 #include "coordinator/etcd_client.hpp"
+#include "tests/coordinator/store_changes.hpp"
 #include "tests/support/etcd_cluster.hpp"
 
 namespace ballast {
@@ -42,13 +43,6 @@ struct etcd_stores : testing::Test {
   std::size_t members = 1;
   std::unique_ptr<test::etcd_cluster> etcd;
 };
-
-store_change put(const std::string& name, std::string text) { return {{{name, std::move(text)}}, {}}; }
-journal_record line(operation_id id) {
-  journal_record r;
-  r.operation.id = id;
-  return r;
-}
 
 TEST_F(etcd_stores, belong_to_one_coordinator_at_a_time) {
   auto first = lead("a");

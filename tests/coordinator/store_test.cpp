@@ -12,22 +12,11 @@
 
 #include "coordinator/effect_gate.hpp"
 #include "coordinator/open_store.hpp"
+#include "tests/coordinator/store_changes.hpp"
 #include "tests/support/etcd_cluster.hpp"
 
 namespace ballast {
 namespace {
-
-store_change put(const std::string& name, const std::string& text) { return {{{name, text}}, {}}; }
-journal_record line(operation_id id) {
-  journal_record r;
-  r.at_ms = 7 * id;
-  r.operation.id = id;
-  r.operation.kind = "scale";
-  r.operation.reason = "asked for";
-  r.members = {seat_id{0}, seat_id{3}};
-  r.versions = {4};
-  return r;
-}
 
 struct Store : testing::TestWithParam<const char*> {
   void SetUp() override {
