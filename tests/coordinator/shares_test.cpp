@@ -59,9 +59,9 @@ TEST(Shares, FollowTheLoadsWithoutAMove) {
   EXPECT_EQ(m.current->version, before.version + 1);
   EXPECT_TRUE(same_replicas(before, *m.current));
   EXPECT_EQ(b.seen, std::set<std::string>{"publish"});
-  const auto seats = infos_of(b.state, b.state.members, 0);
-  EXPECT_LT(policies::imbalance(*m.current, m.window.totals(), seats).mean,
-            policies::imbalance(before, m.window.totals(), seats).mean - 0.01);
+  const auto infos = infos_of(b.state, b.state.members, 0);
+  EXPECT_LT(policies::imbalance(*m.current, m.window.totals(), infos).mean,
+            policies::imbalance(before, m.window.totals(), infos).mean - 0.01);
   EXPECT_TRUE(b.legal());
 }
 
