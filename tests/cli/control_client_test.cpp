@@ -13,7 +13,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto answer_within = 20s;
+using fakes::soon;
 
 operation_status operation(operation_id id, const std::string& outcome, const std::string& phase) {
   operation_status op;
@@ -40,7 +40,7 @@ class control_client_test : public ::testing::Test {
   }
 
   link_context context;
-  std::chrono::milliseconds deadline = answer_within;
+  std::chrono::milliseconds deadline = soon;
   std::unique_ptr<fakes::fake_coordinator> coordinator;
   std::unique_ptr<control_client> client;
 };
@@ -130,7 +130,7 @@ TEST_F(control_client_test, waits_for_the_outcome_by_asking_when_events_are_lost
     return {operation_list{{operation(4, over ? "done" : "running", over ? "" : "staging")}}};
   });
   std::vector<std::string> phases;
-  const auto over = client->wait(4, answer_within, [&](const operation_status& now) { phases.push_back(now.outcome); });
+  const auto over = client->wait(4, soon, [&](const operation_status& now) { phases.push_back(now.outcome); });
   ASSERT_TRUE(over.has_value()) << over.error().text;
   EXPECT_EQ(over->outcome, "done");
   EXPECT_EQ(phases, (std::vector<std::string>{"running", "done"}));
@@ -146,7 +146,7 @@ TEST_F(control_client_test, waits_for_the_outcome_told_by_an_event) {
     coordinator->publish(news);
     return {operation_list{{operation(5, "running", "staging")}}};
   });
-  const auto over = client->wait(5, answer_within);
+  const auto over = client->wait(5, soon);
   ASSERT_TRUE(over.has_value()) << over.error().text;
   EXPECT_EQ(over->outcome, "aborted");
 }
@@ -156,7 +156,7 @@ TEST_F(control_client_test, an_operation_nobody_knows_is_an_error) {
     if (!std::holds_alternative<get_operations>(m)) return {};
     return {operation_list{}};
   });
-  const auto over = client->wait(6, answer_within);
+  const auto over = client->wait(6, soon);
   ASSERT_FALSE(over.has_value());
   EXPECT_EQ(over.error().code, errc::not_found);
 }

@@ -13,6 +13,8 @@
 
 namespace ballast::fakes {
 
+inline constexpr std::chrono::seconds soon{20};  // reached only when something is broken
+
 // What the fake model answers: a function of the input alone.
 std::vector<float> next_hidden(std::vector<float> hidden);
 

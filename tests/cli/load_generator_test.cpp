@@ -11,7 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto soon = 20s;
+using fakes::soon;
 
 class load_generator_test : public ::testing::Test {
  protected:

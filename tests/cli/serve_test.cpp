@@ -19,7 +19,7 @@ namespace {
 using namespace std::chrono_literals;
 using document = nlohmann::json;
 
-constexpr auto soon = 60s;  // generous: reached only when something is broken
+constexpr auto generous = 60s;  // reached only when something is broken
 
 class serve_test : public ::testing::Test {
  protected:
@@ -51,7 +51,7 @@ class serve_test : public ::testing::Test {
     options.coordinator = "ipc://" + folder + "/control";
     options.events = "ipc://" + folder + "/events";
     auto client = serving_client::connect(context, options, [](const request_record&) {});
-    return client.has_value() && (*client)->wait_active(seats, soon).has_value();
+    return client.has_value() && (*client)->wait_active(seats, generous).has_value();
   }
 
   document ask(std::vector<std::string> arguments, int code = 0) const {
@@ -89,7 +89,7 @@ TEST_F(serve_test, serves_scales_and_balances_until_it_is_told_to_end) {
   EXPECT_EQ(ask({"abort", "999"}, 1)["error"]["code"], "not_found");
   EXPECT_EQ(ask({"bench", "--request-rate", "200", "--num-requests", "20"})["requests_answered"], 20);
   server->signal(SIGTERM);
-  EXPECT_TRUE(server->wait(soon)) << "SIGTERM ends the program";
+  EXPECT_TRUE(server->wait(generous)) << "SIGTERM ends the program";
 }
 
 TEST_F(serve_test, answers_while_it_scales) {
@@ -99,7 +99,7 @@ TEST_F(serve_test, answers_while_it_scales) {
                                     folder + "/bench");
   ASSERT_TRUE(bench.has_value());
   for (const char* ranks : {"4", "2", "3"}) EXPECT_EQ(ask({"scale", "--to", ranks})["outcome"], "done");
-  ASSERT_TRUE(bench->wait(soon));
+  ASSERT_TRUE(bench->wait(generous));
   const auto report = document::parse(std::ifstream(folder + "/bench"), nullptr, false);
   EXPECT_EQ(report["requests_answered"], 300);
   EXPECT_EQ(report["requests_failed"], 0);

@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 using fakes::agent_plan;
 using fakes::fake_agent;
 
-constexpr auto soon = 20s;  // generous: reached only when something is broken
+using fakes::soon;
 
 class serving_client_test : public ::testing::Test {
  protected:
