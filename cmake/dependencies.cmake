@@ -40,5 +40,5 @@ find_library(caf_LIBRARY caf_core REQUIRED)
 target_link_libraries(ballast_dep_caf INTERFACE ${caf_LIBRARY} Threads::Threads)
 
 add_library(ballast_precompiled STATIC ${CMAKE_CURRENT_LIST_DIR}/precompiled.cpp)
-target_link_libraries(ballast_precompiled PRIVATE ballast_options ballast_dep_expected fmt::fmt)
+target_link_libraries(ballast_precompiled PRIVATE ballast_library_options ballast_dep_expected fmt::fmt)
 target_precompile_headers(ballast_precompiled PRIVATE ${CMAKE_CURRENT_LIST_DIR}/precompiled.hpp)

@@ -31,12 +31,6 @@ endif()
 target_compile_options(ballast_options INTERFACE -ffp-contract=off)
 if(BALLAST_SANITIZE)
   target_compile_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE} -fno-omit-frame-pointer -g1)
-  # Checks of every single access double the time of a build; most of what they see, the address sanitizer sees, too. The
-  # fuzz preset, by clang, keeps them.
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND BALLAST_SANITIZE MATCHES "undefined")
-    target_compile_options(ballast_options INTERFACE
-      -fno-sanitize=null,alignment,object-size,vptr,nonnull-attribute,returns-nonnull-attribute)
-  endif()
   # g++ 12 takes values that the sanitizers look at for uninitialised ones, in the standard library's own headers.
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(ballast_options INTERFACE -Wno-maybe-uninitialized)
@@ -46,6 +40,15 @@ if(BALLAST_SANITIZE)
     target_compile_options(ballast_options INTERFACE -Wno-array-bounds)
   endif()
   target_link_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE})
+endif()
+
+# Of the libraries. Checks of every single access double the time of a build; most of what they see, the address sanitizer
+# sees, too. The fuzz preset, by clang, keeps them.
+add_library(ballast_library_options INTERFACE)
+target_link_libraries(ballast_library_options INTERFACE ballast_options)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND BALLAST_SANITIZE MATCHES "undefined")
+  target_compile_options(ballast_library_options INTERFACE
+    -fno-sanitize=null,alignment,object-size,vptr,nonnull-attribute,returns-nonnull-attribute)
 endif()
 
 # What nearly every file includes, parsed once: halves the time of a build. The vocabulary headers are in it, msgpack, CAF,
@@ -59,7 +62,7 @@ function(ballast_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE" ${ARGN})
   add_library(ballast_${name} STATIC ${arg_SOURCES})
   add_library(ballast::${name} ALIAS ballast_${name})
-  target_link_libraries(ballast_${name} PUBLIC ballast_options ${arg_LINK} PRIVATE ${arg_PRIVATE})
+  target_link_libraries(ballast_${name} PUBLIC ballast_options ${arg_LINK} PRIVATE ballast_library_options ${arg_PRIVATE})
   if(TARGET ballast_precompiled)
     target_link_libraries(ballast_${name} PRIVATE fmt::fmt)  # it was compiled with fmt's flags
     target_precompile_headers(ballast_${name} REUSE_FROM ballast_precompiled)
