@@ -60,6 +60,13 @@ struct front_end_test : testing::Test {
   fake_agent agent{context, "one"};
   fake_client client{context, agent};
   static inference_request request(std::uint32_t first_step = 0) { return {"r1", "m", 1, 5, first_step, {1.0f, 2.0f}}; }
+  // Until it has been taken.
+  void pass_a_session_to(fake_agent& other) {
+    client.send(request());
+    std::promise<void> done;
+    agent.clients->hand_over({agent.added.take()}, {other.target(2)}, [&] { done.set_value(); });
+    done.get_future().wait();
+  }
 };
 
 TEST_F(front_end_test, streams_outputs_in_order_and_forgets_a_finished_request) {
@@ -187,11 +194,7 @@ TEST_F(front_end_test, hands_sessions_over_mid_stream_and_tells_the_client) {
 
 TEST_F(front_end_test, leaves_the_agents_that_took_its_sessions) {
   fake_agent other(context, "two");
-  client.send(request());
-  auto s = agent.added.take();
-  std::promise<void> done;
-  agent.clients->hand_over({s}, {other.target(2)}, [&] { done.set_value(); });
-  done.get_future().wait();
+  pass_a_session_to(other);
   EXPECT_EQ(agent.clients->neighbours(), 1u);
   agent.clients->tick(std::chrono::steady_clock::now());
   EXPECT_EQ(agent.clients->neighbours(), 0u);
@@ -237,11 +240,7 @@ TEST_F(front_end_test, never_sends_a_request_to_itself) {
 
 TEST_F(front_end_test, gives_a_session_up_whose_client_never_comes) {
   fake_agent other(context, "two");
-  client.send(request());
-  auto s = agent.added.take();
-  std::promise<void> done;
-  agent.clients->hand_over({s}, {other.target(2)}, [&] { done.set_value(); });
-  done.get_future().wait();
+  pass_a_session_to(other);
   other.clients->tick(std::chrono::steady_clock::now() + 2 * front_end::unattached_for);
   EXPECT_EQ(other.cancelled.take(), "r1");
   EXPECT_EQ(other.clients->sessions(), 0u);
