@@ -20,7 +20,7 @@ struct node_shell {
   std::chrono::milliseconds heartbeat{100};
   clock::time_point greeted{};
   bool refused_for_good = false;
-  complaints held_back;
+  complaints held_back, deposed;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> last_totals;  // by rank: steps, nanoseconds
   std::uint64_t term = 0;  // the highest heard: what speaks under a lower one was deposed
 
@@ -91,8 +91,9 @@ struct node_shell {
     // Of no term: what a gateway says of itself to a message that it cannot read or does not admit, whoever leads.
     const bool of_a_link = message.term == 0 && std::holds_alternative<refused>(message.body);
     if (message.term < term && !of_a_link) {
-      log::warn("refused `{}` from a coordinator of term {}: that of term {} leads", message_name(message.body),
-                message.term, term);
+      if (const auto times = deposed.add(clock::now()))
+        log::warn("refused `{}` from a coordinator of term {} ({} since the last report): that of term {} leads",
+                  message_name(message.body), message.term, *times, term);
       return;
     }
     term = std::max(term, message.term);
