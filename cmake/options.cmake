@@ -42,14 +42,15 @@ if(BALLAST_SANITIZE)
   target_link_options(ballast_options INTERFACE -fsanitize=${BALLAST_SANITIZE})
 endif()
 
-# Of the libraries. Checks of every single access double the time of a build; most of what they see, the address sanitizer
-# sees, too. The fuzz preset, by clang, keeps them.
-add_library(ballast_library_options INTERFACE)
-target_link_libraries(ballast_library_options INTERFACE ballast_options)
+# Of what users run. Checks of every single access double the time of a build; most of what they see, the address
+# sanitizer sees, too. The fuzz preset, by clang, keeps them. What takes a flag back stands behind what gives it.
+add_library(ballast_fewer_checks INTERFACE)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND BALLAST_SANITIZE MATCHES "undefined")
-  target_compile_options(ballast_library_options INTERFACE
+  target_compile_options(ballast_fewer_checks INTERFACE
     -fno-sanitize=null,alignment,object-size,vptr,nonnull-attribute,returns-nonnull-attribute)
 endif()
+add_library(ballast_library_options INTERFACE)
+target_link_libraries(ballast_library_options INTERFACE ballast_options ballast_fewer_checks)
 
 # What nearly every file includes, parsed once: halves the time of a build. The vocabulary headers are in it, msgpack, CAF,
 # ZeroMQ and their like are not.
@@ -67,4 +68,14 @@ function(ballast_library name)
     target_link_libraries(ballast_${name} PRIVATE fmt::fmt)  # it was compiled with fmt's flags
     target_precompile_headers(ballast_${name} REUSE_FROM ballast_precompiled)
   endif()
+endfunction()
+
+# ballast_program(NAME LINK lib …): an executable of main.cpp. The programs lie side by side, as they do when installed:
+# `ballast demo` starts the other two.
+function(ballast_program name)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  add_executable(${name} main.cpp)
+  target_link_libraries(${name} PRIVATE ballast_library_options ${arg_LINK})
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+  install(TARGETS ${name} RUNTIME)
 endfunction()

@@ -38,4 +38,10 @@ for preset in "${presets[@]}"; do
   # ctest's own last lines: from the count of passed tests to the end.
   sed -n '/tests passed/,$p' "$results/$preset"
 done
+# Last, what failed tests printed: each from its own line up to where the next test starts.
+failed_test='^ *[0-9]*\/[0-9]* Test .*\*\*\*\(Failed\|Timeout\|Exception\)'
+next_test='^ *Start  *[0-9]*:'
+for preset in "${presets[@]}"; do
+  sed -n "/$failed_test/,/$next_test/{/$next_test/!p}" "$results/$preset"
+done
 exit "$failed"
