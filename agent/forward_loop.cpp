@@ -1,6 +1,7 @@
 #include "agent/forward_loop.hpp"
 
 #include <fmt/core.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
@@ -72,6 +73,7 @@ void forward_loop::stop() {
 }
 
 void forward_loop::run() {
+  pthread_setname_np(pthread_self(), "steps");  // as top -H shows it
   while (take_items()) {
     if (!machine_.may_step()) {
       std::unique_lock lock(mutex_);

@@ -92,6 +92,7 @@ void process_cluster::on_event(const event& news) {
   const auto now = std::chrono::steady_clock::now();
   const std::lock_guard lock(mutex_);
   ++events_;
+  told_.push_back(news.text);
   for (const auto& op : news.operation) phases_.try_emplace({op.id, op.phase}, now);
   news_.notify_all();
 }
@@ -147,6 +148,12 @@ std::optional<steady_time> process_cluster::wait_phase(operation_id newer_than, 
     return entered.has_value();
   });
   return entered;
+}
+
+bool process_cluster::wait_told(const std::string& part) {
+  std::unique_lock lock(mutex_);
+  const auto has_it = [&](const std::string& text) { return text.find(part) != std::string::npos; };
+  return news_.wait_for(lock, 60s, [&] { return std::ranges::any_of(told_, has_it); });
 }
 
 operation_id process_cluster::newest_operation() {

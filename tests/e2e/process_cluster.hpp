@@ -50,6 +50,7 @@ class process_cluster {
   bool wait_idle();  // no operation is open
   // When an operation newer than that entered the phase, as events tell.
   std::optional<steady_time> wait_phase(operation_id newer_than, const std::string& phase);
+  bool wait_told(const std::string& part);  // until an event's text has that part
   operation_id newest_operation();
   std::optional<operation_status> operation(operation_id id);
   std::optional<operation_id> scale_to(const std::vector<std::string>& agents, bool join_first = false);
@@ -64,9 +65,10 @@ class process_cluster {
   link_context context_;
   std::unique_ptr<control_proxy> proxy_;
   std::unique_ptr<local_deployment> processes_;
-  std::mutex mutex_;  // guards the next three
+  std::mutex mutex_;  // guards the next four
   std::condition_variable news_;
   std::uint64_t events_ = 0;
+  std::vector<std::string> told_;                                       // texts of events
   std::map<std::pair<operation_id, std::string>, steady_time> phases_;  // first entered; of one test's operations
   std::unique_ptr<control_client> control_;
   std::unique_ptr<checked_traffic> traffic_;

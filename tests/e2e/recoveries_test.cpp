@@ -1,12 +1,14 @@
-// What goes wrong though no process is lost, on real processes: a communicator that fails in probation, bytes that
-// change on their way.
+// What goes wrong though no process is lost, on real processes: a communicator that fails in probation, a step that
+// never ends, bytes that change on their way.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <zmq.hpp>
 
+#include "tests/e2e/frozen_thread.hpp"
 #include "tests/e2e/page_relay.hpp"
 #include "tests/e2e/process_cluster.hpp"
 
@@ -53,6 +55,46 @@ TEST(switch_in_probation, is_taken_back_when_the_new_communicator_fails) {
   ASSERT_TRUE(again);
   ASSERT_TRUE(cluster.control().wait(*again, 30s));
   EXPECT_EQ(cluster.operation(*again)->outcome, "done") << cluster.operation(*again)->reason;
+  cluster.traffic().await_answers(8);
+  cluster.traffic().stop();
+  cluster.traffic().expect_all_exact();
+}
+
+// A rank whose step never ends, in a process that lives and sends heartbeats. It is frozen while it waits in a step for
+// a rank that is paused for that long.
+TEST(step_that_hangs, is_missed_though_heartbeats_go_on) {
+  cluster_options o;
+  o.agents = 3;
+  o.coordinator = "heartbeat_timeout_ms = 20000\nstep_timeout_ms = 9000\n";
+  o.agent = "collective_timeout_ms = 6000\n";
+  process_cluster cluster(o);
+  ASSERT_TRUE(cluster.settle({"a0", "a1", "a2"}));
+  cluster.traffic().start(6);
+  cluster.traffic().await_answers(6);
+  const auto before = cluster.seat_of("a1");
+
+  ASSERT_TRUE(cluster.processes().pause("a0"));
+  int same = 0;
+  step_t last = 0;
+  ASSERT_TRUE(cluster.wait_until([&](const auto&) {
+    const auto at = cluster.seat_of("a1").step;
+    same = std::exchange(last, at) == at ? same + 1 : 0;
+    return same == 4;  // several heartbeats: it waits for a0
+  }));
+  auto frozen = frozen_thread::of(cluster.processes().running().at("a1"), "steps");
+  ASSERT_TRUE(cluster.processes().resume("a0"));
+  if (!frozen) GTEST_SKIP() << frozen.error().text;
+  EXPECT_TRUE(cluster.wait_told(fmt::format("seat {} is lost: its step has not ended", index_of(before.seat))));
+  ASSERT_TRUE(cluster.wait_idle());
+  EXPECT_EQ(cluster.active(), (std::vector<std::string>{"a0", "a2"}));
+  cluster.traffic().await_answers(8);
+  EXPECT_EQ(cluster.seat_of("a1").state, "lost") << "it came back with a step of its former life under way";
+
+  frozen->go_on();
+  EXPECT_TRUE(cluster.wait_until([&](const auto&) {
+    const auto now = cluster.seat_of("a1");
+    return now.state != "lost" && now.incarnation > before.incarnation;
+  }));
   cluster.traffic().await_answers(8);
   cluster.traffic().stop();
   cluster.traffic().expect_all_exact();
