@@ -77,6 +77,7 @@ status check_loads(const cluster& c, const double* loads) {
 result<placement> legal_placement(const cluster& c, const std::int32_t* map) {
   auto out = placement_of(c, map);
   if (!out) return out;
+  if (auto ok = check_map(c, *out); !ok) return fail(ok.error());
   if (auto ok = validate(*out, c.layers, c.experts, c.seats); !ok) return fail(ok.error());
   return out;
 }

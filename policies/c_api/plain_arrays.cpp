@@ -46,10 +46,7 @@ result<cluster> cluster_of(const ballast_shape* given) {
     if (!std::isfinite(speed) || speed <= 0)
       return bad("shape: speed of rank " + std::to_string(r) + " is not a number > 0");
     out.first.push_back(out.first.back() + slots);
-    out.seats.push_back({seat_id{r},
-                         shape->nodes == nullptr ? 0 : shape->nodes[r],
-                         speed,
-                         {slots, 0}});
+    out.seats.push_back({seat_id{r}, shape->nodes == nullptr ? 0 : shape->nodes[r], speed, {slots, 0}});
   }
   return out;
 }
@@ -103,6 +100,22 @@ result<placement> placement_of(const cluster& c, const std::int32_t* map, const 
     }
   }
   return out;
+}
+
+status check_map(const cluster& c, const placement& p) {
+  for (std::uint32_t layer = 0; layer < c.layers; ++layer) {
+    for (std::uint32_t e = 0; e < c.experts; ++e) {
+      const auto& replicas = p.layers[layer][e];
+      const auto where = [&] { return "map: layer " + std::to_string(layer) + ", expert " + std::to_string(e); };
+      if (replicas.empty()) return bad(where() + " has no slot");
+      const auto twice = std::adjacent_find(replicas.begin(), replicas.end(),
+                                            [](const replica& a, const replica& b) { return a.seat == b.seat; });
+      if (twice != replicas.end())
+        return bad(where() + " is twice on rank " + std::to_string(index_of(twice->seat)) + ", slots " +
+                   std::to_string(twice->slot) + " and " + std::to_string((twice + 1)->slot));
+    }
+  }
+  return {};
 }
 
 void write_map(const cluster& c, const placement& p, std::int32_t* map) {

@@ -32,6 +32,9 @@ std::vector<load_matrix> matrices_of(const cluster& c, const double* loads, std:
 // invalid_argument (an expert that there is not; names layer, rank and slot).
 result<placement> placement_of(const cluster& c, const std::int32_t* map, const double* shares = nullptr);
 
+// Every expert is somewhere, and nowhere twice. Errors: invalid_argument, in the words of the map.
+status check_map(const cluster& c, const placement& p);
+
 void write_map(const cluster& c, const placement& p, std::int32_t* map);
 void write_shares(const cluster& c, const placement& p, double* shares);
 

@@ -158,7 +158,8 @@ TEST(c_api, says_in_one_line_what_is_wrong_and_leaves_the_output_alone) {
   expect_error(p.plan(economy.get()), BALLAST_INVALID_ARGUMENT, "layer 1, expert 8");
   p.heat(1);
   p.slots[0] = 2;
-  expect_error(p.plan(economy.get()), BALLAST_DOES_NOT_FIT, "32 experts a layer, but 4 ranks hold 29; add ranks or slots");
+  expect_error(p.plan(economy.get()), BALLAST_DOES_NOT_FIT,
+               "32 experts a layer, but 4 ranks hold 29; add ranks or slots");
   p.slots[0] = 9;
   const std::vector<double> speeds{1, 1, 0, 1};
   p.shape.speeds = speeds.data();
@@ -180,7 +181,10 @@ TEST(c_api, a_map_with_a_missing_or_a_doubled_expert_is_mended_but_not_valid) {
   problem p(1, 8, 4, 3);
   p.map = {0, 0, 1, 2, 3, -1, 4, 5, -1, 6, -1, -1};
   EXPECT_EQ(ballast_validate(&p.shape, p.map.data(), &p.error), BALLAST_INVALID_ARGUMENT);
-  EXPECT_THAT(p.error.text, HasSubstr("expert 0"));
+  EXPECT_THAT(p.error.text, HasSubstr("map: layer 0, expert 0 is twice on rank 0, slots 0 and 1"));
+  const std::vector<std::int32_t> without{0, -1, 1, 2, 3, -1, 4, 5, -1, 6, -1, -1};
+  EXPECT_EQ(ballast_validate(&p.shape, without.data(), &p.error), BALLAST_INVALID_ARGUMENT);
+  EXPECT_THAT(p.error.text, HasSubstr("map: layer 0, expert 7 has no slot"));
   ASSERT_EQ(p.plan(options_of("economy").get(), true), BALLAST_OK) << p.error.text;
   EXPECT_EQ(ballast_validate(&p.shape, p.map.data(), &p.error), BALLAST_OK) << p.error.text;
 }
