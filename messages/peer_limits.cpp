@@ -23,7 +23,7 @@ void rate_limiter::drop_full(clock::time_point now) {
 
 rate_limiter::bucket& rate_limiter::bucket_of(const std::string& peer, clock::time_point now) {
   if (const auto found = buckets_.find(peer); found != buckets_.end()) return found->second;
-  if (buckets_.size() >= most_peers) drop_full(now);
+  drop_full(now);
   if (buckets_.size() >= most_peers) return shared_;
   return buckets_.emplace(peer, bucket{burst(), now}).first->second;
 }

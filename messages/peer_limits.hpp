@@ -18,8 +18,8 @@ struct peer_limits {
   bool operator==(const peer_limits&) const = default;
 };
 
-// A bucket of tokens a peer. Holds `most_peers` buckets; at that bound those that are full are dropped (their peers
-// lose nothing), and if none is, newcomers share one bucket until some are. One thread.
+// A bucket of tokens a peer. Those that are full again are dropped when a newcomer comes (their peers lose nothing);
+// with `most_peers` that are not, newcomers share one bucket until some are. One thread.
 class rate_limiter {
  public:
   using clock = std::chrono::steady_clock;

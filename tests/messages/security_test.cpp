@@ -172,6 +172,15 @@ TEST(rate_limiter, a_flood_of_names_takes_no_more_than_a_bounded_memory) {
   EXPECT_EQ(limiter.peers(), 1u) << "buckets that are full again are given up";
 }
 
+TEST(rate_limiter, peers_that_have_gone_quiet_are_forgotten_when_another_comes) {
+  rate_limiter limiter(100);
+  const auto start = rate_limiter::clock::now();
+  for (int i = 0; i < 50; ++i) limiter.admits("peer " + std::to_string(i), start);
+  EXPECT_EQ(limiter.peers(), 50u);
+  EXPECT_TRUE(limiter.admits("new", start + std::chrono::seconds(5)));
+  EXPECT_EQ(limiter.peers(), 1u);
+}
+
 TEST(waiting_room, one_peer_cannot_take_the_places_of_others) {
   waiting_room room(2);
   using enum waiting_room::place;

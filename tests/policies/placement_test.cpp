@@ -11,6 +11,7 @@
 #include "policies/start_plan.hpp"
 #include "tests/policies/shapes.hpp"
 #include "tests/support/paths.hpp"
+#include "tests/support/rounds.hpp"
 
 namespace ballast::policies {
 namespace {
@@ -133,7 +134,7 @@ TEST(eplb, never_puts_an_expert_twice_on_a_seat) {
 
 TEST(place, is_legal_for_any_shape_redundancy_speed_and_current) {
   std::mt19937_64 random(11);
-  for (int round = 0; round < 1500; ++round) {
+  for (int round = 0; round < test::rounds(1500); ++round) {
     const auto layers = static_cast<std::uint32_t>(1 + random() % 3),
                experts = static_cast<std::uint32_t>(1 + random() % 24);
     auto problem = problem_of(layers, experts, static_cast<std::uint32_t>(random() % 40), {}, random());
