@@ -49,8 +49,7 @@ class waiting_gateway {
   std::unique_ptr<link> link_;
 };
 
-// etcd is spoken with in the clear: as for every other socket, that is for this host alone unless the network is
-// trusted.
+// In the clear is, as for every other socket, for this host alone unless the network is trusted.
 status check_reach(const etcd_address& at, const link_security& security) {
   for (const auto& member : at.members) {
     const auto host = member.substr(0, member.rfind(':'));
@@ -59,9 +58,10 @@ status check_reach(const etcd_address& at, const link_security& security) {
     if (!here && !security.insecure)
       return fail(
           errc::invalid_argument,
-          fmt::format("store: {} would be spoken with in the clear; reach etcd through a tunnel that ends on this "
-                      "host, or set insecure = true in [security] if the network is trusted",
-                      member));
+          fmt::format(
+              "store: {} would be spoken with in the clear; name the certificate of its authority in store_ca, or "
+              "set insecure = true in [security] if the network is trusted",
+              member));
   }
   return {};
 }
@@ -72,9 +72,10 @@ bool heals(const error& why) { return why.code == errc::conflict || why.code == 
 
 result<std::shared_ptr<store>> await_lead(link_context& context, const coordinator_config& config,
                                           const std::function<bool(std::chrono::milliseconds)>& stopped) {
-  auto candidate = etcd_candidate::open(config.store, config.bind);
+  auto candidate = etcd_candidate::open(config.store, config.bind, config.store_tls);
   if (!candidate) return fail(candidate.error());
-  if (auto ok = check_reach(*etcd_address_of(config.store), config.security); !ok) return fail(ok.error());
+  if (config.store_tls.ca.empty())
+    if (auto ok = check_reach(*etcd_address_of(config.store), config.security); !ok) return fail(ok.error());
   std::unique_ptr<waiting_gateway> gateway;
   std::optional<std::pair<errc, std::string>> told;
   do {

@@ -58,8 +58,30 @@ coordinator_config read(const settings& s) {
   c.record_stats_mib = number(s, "record_stats_mib", c.record_stats_mib, 1, 1u << 20);
   c.record_stats_files = number(s, "record_stats_files", c.record_stats_files, 1, 1000);
   c.store = s.get("store", c.store);
+  c.store_tls.ca = s.get("store_ca", c.store_tls.ca);
+  c.store_tls.certificate = s.get("store_certificate", c.store_tls.certificate);
+  c.store_tls.key = s.get("store_key", c.store_tls.key);
   c.read_stats = s.get("read_stats", c.read_stats);
   return c;
+}
+
+// What would be left out without a word: a certificate that nobody asks for, a channel that is none.
+status check_store_tls(const coordinator_config& c) {
+  const auto& tls = c.store_tls;
+  if (tls == etcd_tls{}) return {};
+  if (!c.store.starts_with("etcd://"))
+    return fail(errc::invalid_argument,
+                fmt::format("store_ca, store_certificate and store_key are for a store in etcd, "
+                            "not for `{}`; leave them out",
+                            c.store));
+  if (tls.ca.empty())
+    return fail(errc::invalid_argument,
+                "store_certificate and store_key need store_ca: without it etcd is spoken with "
+                "in the clear");
+  if (tls.certificate.empty() != tls.key.empty())
+    return fail(errc::invalid_argument, fmt::format("{} is missing: store_certificate and store_key go together",
+                                                    tls.key.empty() ? "store_key" : "store_certificate"));
+  return {};
 }
 
 }  // namespace
@@ -83,7 +105,7 @@ status check_config(const coordinator_config& c) {
     return fail(errc::invalid_argument, fmt::format("window_size = {} must be at least load_interval_steps = {}",
                                                     c.window_size, c.load_interval_steps));
   if (c.initial_ranks == 0) return fail(errc::invalid_argument, "initial_ranks must be at least 1");
-  return {};
+  return check_store_tls(c);
 }
 
 result<coordinator_config> read_coordinator_config(const std::string& path) {

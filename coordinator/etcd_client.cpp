@@ -80,9 +80,12 @@ std::string end_of_prefix(std::string prefix) {
 struct etcd_client::impl {
   std::vector<std::string> members;
   std::chrono::milliseconds patience;
+  etcd_tls tls;
   std::size_t at = 0;  // who answered last
   std::unique_ptr<CURL, curl_closer> connection;
   std::unique_ptr<curl_slist, curl_closer> headers{curl_slist_append(nullptr, "Content-Type: application/json")};
+
+  const char* scheme() const { return tls.ca.empty() ? "http" : "https"; }
 
   void open() {
     static const auto once = curl_global_init(CURL_GLOBAL_DEFAULT);  // before the first handle, by one thread
@@ -91,7 +94,16 @@ struct etcd_client::impl {
     CURL* c = connection.get();
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROXY, "");  // members are neighbours, whatever the environment says
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, scheme());
+    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    if (!tls.ca.empty()) {
+      curl_easy_setopt(c, CURLOPT_CAINFO, tls.ca.c_str());
+      curl_easy_setopt(c, CURLOPT_CAPATH, nullptr);  // of nobody else
+    }
+    if (!tls.certificate.empty()) {
+      curl_easy_setopt(c, CURLOPT_SSLCERT, tls.certificate.c_str());
+      curl_easy_setopt(c, CURLOPT_SSLKEY, tls.key.c_str());
+    }
     curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, static_cast<long>(patience.count()));
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers.get());
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, &take);
@@ -101,7 +113,7 @@ struct etcd_client::impl {
   result<json> ask(const std::string& member, const char* path, const std::string& question) {
     std::string answer;
     CURL* c = connection.get();
-    curl_easy_setopt(c, CURLOPT_URL, fmt::format("http://{}{}", member, path).c_str());
+    curl_easy_setopt(c, CURLOPT_URL, fmt::format("{}://{}{}", scheme(), member, path).c_str());
     curl_easy_setopt(c, CURLOPT_POSTFIELDS, question.data());
     curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(question.size()));
     curl_easy_setopt(c, CURLOPT_WRITEDATA, &answer);
@@ -140,10 +152,14 @@ struct etcd_client::impl {
   }
 };
 
-etcd_client::etcd_client(std::vector<std::string> members, std::chrono::milliseconds patience)
+etcd_client::etcd_client(std::vector<std::string> members, std::chrono::milliseconds patience, etcd_tls tls)
     : impl_(std::make_unique<impl>()) {
   impl_->members = std::move(members);
   impl_->patience = patience;
+  impl_->tls = std::move(tls);
+}
+etcd_client etcd_client::another(std::chrono::milliseconds patience) const {
+  return {impl_->members, patience, impl_->tls};
 }
 etcd_client::~etcd_client() = default;
 etcd_client::etcd_client(etcd_client&&) noexcept = default;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/etcd_tls.hpp"
 #include "messages/result.hpp"
 
 namespace ballast {
@@ -60,9 +61,10 @@ std::string end_of_prefix(std::string prefix);  // the first key behind all that
 class etcd_client {
  public:
   // `members`: host:port each. `patience`: for one answer of one of them.
-  etcd_client(std::vector<std::string> members, std::chrono::milliseconds patience);
+  etcd_client(std::vector<std::string> members, std::chrono::milliseconds patience, etcd_tls tls = {});
   ~etcd_client();
   etcd_client(etcd_client&&) noexcept;
+  etcd_client another(std::chrono::milliseconds patience) const;  // of the same members, for another thread
 
   result<etcd_found> find(const etcd_selection& what);
   result<etcd_committed> commit(const etcd_transaction& what);

@@ -20,8 +20,8 @@ error led_by(const std::string& name) { return {errc::conflict, name}; }
 
 }  // namespace
 
-result<std::unique_ptr<etcd_lead>> etcd_lead::take(etcd_client& client, const std::vector<std::string>& members,
-                                                   const std::string& key, const std::string& name) {
+result<std::unique_ptr<etcd_lead>> etcd_lead::take(etcd_client& client, const std::string& key,
+                                                   const std::string& name) {
   auto found = client.find({key});
   if (!found) return fail(found.error());
   if (!found->pairs.empty()) return fail(led_by(found->pairs.front().value));
@@ -29,7 +29,7 @@ result<std::unique_ptr<etcd_lead>> etcd_lead::take(etcd_client& client, const st
   auto lease = client.grant(shortest_lease);
   if (!lease) return fail(lease.error());
   // From here on the lease is given back whatever happens.
-  std::unique_ptr<etcd_lead> made(new etcd_lead(members, key, lease->id));
+  std::unique_ptr<etcd_lead> made(new etcd_lead(client.another(lead_patience), key, lease->id));
   auto won = client.commit({key, 0, {{key, name, {}, lease->id}}});
   if (!won) return fail(won.error());
   found = client.find({key});  // also where a commit that had no answer was made twice
@@ -47,8 +47,8 @@ result<std::unique_ptr<etcd_lead>> etcd_lead::take(etcd_client& client, const st
   return made;
 }
 
-etcd_lead::etcd_lead(const std::vector<std::string>& members, std::string key, std::int64_t lease)
-    : key_(std::move(key)), lease_(lease), client_(members, lead_patience) {}
+etcd_lead::etcd_lead(etcd_client client, std::string key, std::int64_t lease)
+    : key_(std::move(key)), lease_(lease), client_(std::move(client)) {}
 
 etcd_lead::~etcd_lead() {
   {

@@ -20,8 +20,7 @@ class etcd_lead {
  public:
   // One attempt, over `client`; `name` is what others read of who leads. Errors: conflict (another one leads; the text
   // is its name), those of etcd_client.
-  static result<std::unique_ptr<etcd_lead>> take(etcd_client& client, const std::vector<std::string>& members,
-                                                 const std::string& key, const std::string& name);
+  static result<std::unique_ptr<etcd_lead>> take(etcd_client& client, const std::string& key, const std::string& name);
   ~etcd_lead();  // gives it up, so that another one can lead at once
 
   std::uint64_t term() const noexcept { return static_cast<std::uint64_t>(created_); }
@@ -32,7 +31,7 @@ class etcd_lead {
 
  private:
   using clock = std::chrono::steady_clock;
-  etcd_lead(const std::vector<std::string>& members, std::string key, std::int64_t lease);
+  etcd_lead(etcd_client client, std::string key, std::int64_t lease);
   void holds(clock::time_point asked, std::chrono::seconds lasts) noexcept;
   void keep();
 

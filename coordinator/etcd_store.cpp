@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -58,8 +61,8 @@ changes unpacked(const std::string& text) {
 
 class etcd_store final : public store {
  public:
-  etcd_store(const etcd_address& at, std::unique_ptr<etcd_lead> lead)
-      : prefix_(at.prefix), lead_(std::move(lead)), client_(at.members, store_patience) {}
+  etcd_store(std::string prefix, std::unique_ptr<etcd_lead> lead, etcd_client client)
+      : prefix_(std::move(prefix)), lead_(std::move(lead)), client_(std::move(client)) {}
 
   status open() {
     try {
@@ -238,24 +241,28 @@ result<etcd_address> etcd_address_of(const std::string& where) {
   return out;
 }
 
-etcd_candidate::etcd_candidate(etcd_address at, std::string name)
-    : at_(std::move(at)), name_(std::move(name)), client_(at_.members, store_patience) {}
+etcd_candidate::etcd_candidate(etcd_address at, std::string name, etcd_tls tls)
+    : at_(std::move(at)), name_(std::move(name)), client_(at_.members, store_patience, std::move(tls)) {}
 
-result<etcd_candidate> etcd_candidate::open(const std::string& where, std::string name) {
+result<etcd_candidate> etcd_candidate::open(const std::string& where, std::string name, etcd_tls tls) {
   auto at = etcd_address_of(where);
   if (!at) return fail(at.error());
-  return etcd_candidate(std::move(*at), std::move(name));
+  for (const auto& [key, file] :
+       {std::pair("store_ca", tls.ca), {"store_certificate", tls.certificate}, {"store_key", tls.key}})
+    if (!file.empty() && !std::ifstream(file))
+      return fail(errc::io, fmt::format("{} = `{}` cannot be read: {}", key, file, std::strerror(errno)));
+  return etcd_candidate(std::move(*at), std::move(name), std::move(tls));
 }
 
 result<std::unique_ptr<store>> etcd_candidate::lead() {
-  auto lead = etcd_lead::take(client_, at_.members, at_.prefix + "/leader", name_);
+  auto lead = etcd_lead::take(client_, at_.prefix + "/leader", name_);
   if (!lead) {
     if (lead.error().code != errc::conflict) return fail(lead.error());
     leader_ = lead.error().text;
     return fail(errc::conflict,
                 fmt::format("store: another coordinator has it{}{}", leader_.empty() ? "" : ", that at ", leader_));
   }
-  auto made = std::make_unique<etcd_store>(at_, std::move(*lead));
+  auto made = std::make_unique<etcd_store>(at_.prefix, std::move(*lead), client_.another(store_patience));
   if (auto ok = made->open(); !ok) return fail(ok.error());
   return made;
 }

@@ -26,15 +26,15 @@ result<etcd_address> etcd_address_of(const std::string& where);
 // One thread.
 class etcd_candidate {
  public:
-  // `name`: the address that others are told of the leader.
-  static result<etcd_candidate> open(const std::string& where, std::string name);
+  // `name`: the address that others are told of the leader. Errors: invalid_argument, io (a file of `tls`).
+  static result<etcd_candidate> open(const std::string& where, std::string name, etcd_tls tls = {});
   // One attempt: the store, which is this process's until it is destroyed or lost. Errors: conflict (another one
   // leads), those of etcd_client.
   result<std::unique_ptr<store>> lead();
   const std::string& leader() const noexcept { return leader_; }  // as the last attempt found
 
  private:
-  etcd_candidate(etcd_address at, std::string name);
+  etcd_candidate(etcd_address at, std::string name, etcd_tls tls);
   etcd_address at_;
   std::string name_, leader_;
   etcd_client client_;

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "coordinator/etcd_tls.hpp"
 #include "messages/link.hpp"
 #include "messages/result.hpp"
 
@@ -44,6 +45,7 @@ struct coordinator_config {
   std::uint32_t record_stats_mib = 256;          // a file that has grown to it is put aside
   std::uint32_t record_stats_files = 4;          // kept, with the one being written
   std::string store;                             // memory, sqlite://FILE or etcd://HOST:PORT; empty: memory
+  etcd_tls store_tls;                            // of a store in etcd
   std::string read_stats;                        // recorded loads that the first placement is planned from; empty: none
   link_security security;                        // for the process's link_context
 };

@@ -14,7 +14,7 @@ packages=(
   # the charts of ballast report
   node-d3-axis node-d3-scale node-d3-scale-chromatic node-d3-selection node-d3-shape
   # the tests
-  libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack python3-numpy etcd-server
+  libgtest-dev libgmock-dev libbenchmark-dev libglpk-dev python3 python3-zmq python3-msgpack python3-numpy etcd-server openssl
 )
 case ${1:-} in
   "") ;;

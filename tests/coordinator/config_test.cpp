@@ -60,5 +60,21 @@ TEST_F(config_file, UnknownKeysAndImpossibleValuesAreNamed) {
   EXPECT_NE(window.error().text.find("load_interval_steps"), std::string::npos);
 }
 
+TEST_F(config_file, CertificatesThatWouldNotBeUsedAreRefused) {
+  const std::string etcd = "[coordinator]\nstore = \"etcd://a:1\"\n",
+                    sqlite = "[coordinator]\nstore = \"sqlite://s\"\n";
+  for (const auto& [text, named] : {std::pair(sqlite + "store_ca = \"a\"\n", "for a store in etcd"),
+                                    {etcd + "store_certificate = \"a\"\nstore_key = \"b\"\n", "need store_ca"},
+                                    {etcd + "store_ca = \"a\"\nstore_certificate = \"b\"\n", "store_key is missing"},
+                                    {etcd + "store_ca = \"a\"\nstore_key = \"b\"\n", "store_certificate is missing"}}) {
+    const auto refused = read(text);
+    ASSERT_FALSE(refused) << text;
+    EXPECT_NE(refused.error().text.find(named), std::string::npos) << refused.error().text;
+  }
+  const auto whole = read(etcd + "store_ca = \"a\"\nstore_certificate = \"b\"\nstore_key = \"c\"\n");
+  ASSERT_TRUE(whole) << whole.error().text;
+  EXPECT_EQ(whole->store_tls, (etcd_tls{"a", "b", "c"}));
+}
+
 }  // namespace
 }  // namespace ballast

@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 struct etcd_stores : testing::Test {
   void SetUp() override {
     if (const auto why = test::etcd_cluster::missing()) GTEST_SKIP() << *why;
-    etcd = std::make_unique<test::etcd_cluster>(members);
+    etcd = std::make_unique<test::etcd_cluster>(members, secured);
   }
   etcd_candidate candidate(const std::string& name) {
     return std::move(*etcd_candidate::open(etcd->store("test/state"), name));
@@ -41,6 +41,7 @@ struct etcd_stores : testing::Test {
     ASSERT_TRUE(done && done->done);
   }
   std::size_t members = 1;
+  bool secured = false;
   std::unique_ptr<test::etcd_cluster> etcd;
 };
 
@@ -156,6 +157,42 @@ TEST(etcd_addresses, beyond_this_host_need_a_network_that_is_said_to_be_trusted)
   const auto waited = await_lead(context, c, never);
   ASSERT_TRUE(waited) << waited.error().text;
   EXPECT_EQ(*waited, nullptr);
+}
+
+struct secured_etcd_stores : etcd_stores {
+  secured_etcd_stores() { secured = true; }
+  result<std::unique_ptr<store>> lead_with(const etcd_tls& tls) {
+    return etcd_candidate::open(etcd->store("test/state"), "a", tls).and_then([](auto c) { return c.lead(); });
+  }
+};
+
+TEST_F(secured_etcd_stores, are_spoken_with_by_those_who_show_who_they_are_and_know_whom_to_believe) {
+  const auto mine = etcd->tls();
+  {
+    const auto s = lead_with(mine);
+    ASSERT_TRUE(s) << s.error().text;
+    ASSERT_TRUE((*s)->apply(put("x", "1")));
+    EXPECT_EQ((*s)->held(), possession::ours);
+  }
+  const test::etcd_cluster other(1, true);
+  for (const auto& [tls, why] : {std::pair(etcd_tls{}, "in the clear"),
+                                 {etcd_tls{mine.ca, {}, {}}, "without a certificate"},
+                                 {etcd_tls{other.tls().ca, mine.certificate, mine.key}, "another authority"},
+                                 {etcd_tls{mine.ca, other.tls().certificate, other.tls().key}, "a stranger"}}) {
+    const auto refused = lead_with(tls);
+    ASSERT_FALSE(refused) << why;
+    EXPECT_TRUE(refused.error().code == errc::unavailable || refused.error().code == errc::io) << refused.error().text;
+  }
+  const auto again = lead_with(mine);
+  ASSERT_TRUE(again) << again.error().text;
+  EXPECT_EQ((*again)->load()->at("x"), "1");
+}
+
+TEST(etcd_certificates, that_cannot_be_read_are_named) {
+  const auto refused = etcd_candidate::open("etcd://127.0.0.1:1", "a", {"/nowhere/ca.pem", {}, {}});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, errc::io);
+  EXPECT_EQ(refused.error().text, "store_ca = `/nowhere/ca.pem` cannot be read: No such file or directory");
 }
 
 struct etcd_stores_of_three : etcd_stores {

@@ -19,12 +19,25 @@ using namespace std::chrono_literals;
 
 constexpr int attempts = 600;  // 50 ms apart
 
-std::optional<std::string> program() {
+std::optional<std::string> program(const std::string& name) {
   const char* path = std::getenv("PATH");
   std::istringstream folders(path ? path : "");
   for (std::string folder; std::getline(folders, folder, ':');)
-    if (::access((folder + "/etcd").c_str(), X_OK) == 0) return folder + "/etcd";
+    if (const auto at = folder + "/" + name; ::access(at.c_str(), X_OK) == 0) return at;
   return std::nullopt;
+}
+
+// A certificate that vouches for itself, for both sides.
+etcd_tls self_signed(const std::string& folder) {
+  etcd_tls made{folder + "/cert.pem", folder + "/cert.pem", folder + "/key.pem"};
+  auto openssl = child_process::start(
+      program("openssl").value(),
+      {"req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
+       "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", made.certificate, "-keyout", made.key},
+      folder + "/openssl.log");
+  if (!openssl || !openssl->wait(30s) || ::access(made.key.c_str(), R_OK) != 0)
+    throw std::runtime_error("no certificate; see " + folder);
+  return made;
 }
 
 class socket_handle {
@@ -76,16 +89,18 @@ std::string metrics(const std::string& member) {
 }  // namespace
 
 std::optional<std::string> etcd_cluster::missing() {
-  if (program()) return std::nullopt;
-  return "etcd is not installed; deploy/install-deps.sh installs it";
+  for (const char* needed : {"etcd", "openssl"})
+    if (!program(needed)) return fmt::format("{} is not installed; deploy/install-deps.sh installs it", needed);
+  return std::nullopt;
 }
 
-etcd_cluster::etcd_cluster(std::size_t count) {
+etcd_cluster::etcd_cluster(std::size_t count, bool secured) {
   const std::filesystem::path memory = "/dev/shm";  // no busy disk keeps anybody waiting
   auto place =
       ((std::filesystem::exists(memory) ? memory : std::filesystem::temp_directory_path()) / "etcd-XXXXXX").string();
   if (::mkdtemp(place.data()) == nullptr) throw std::runtime_error("no folder for etcd");
   folder_ = place;
+  if (secured) tls_ = self_signed(folder_);
   const auto ports = free_ports(2 * count);
   std::string peers;
   for (std::size_t i = 0; i < count; ++i) {
@@ -93,17 +108,30 @@ etcd_cluster::etcd_cluster(std::size_t count) {
     peers += fmt::format("{}m{}=http://127.0.0.1:{}", i == 0 ? "" : ",", i, ports[2 * i + 1]);
   }
   for (std::size_t i = 0; i < count; ++i) {
-    const auto client = "http://" + clients_[i], peer = fmt::format("http://127.0.0.1:{}", ports[2 * i + 1]);
-    auto started =
-        child_process::start(program().value(),
-                             {"--name", fmt::format("m{}", i), "--data-dir", fmt::format("{}/m{}", folder_, i),
-                              "--listen-client-urls", client, "--advertise-client-urls", client, "--listen-peer-urls",
-                              peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", peers},
-                             fmt::format("{}/m{}.log", folder_, i));
+    const auto client = (secured ? "https://" : "http://") + clients_[i],
+               peer = fmt::format("http://127.0.0.1:{}", ports[2 * i + 1]);
+    std::vector<std::string> words{"--name",
+                                   fmt::format("m{}", i),
+                                   "--data-dir",
+                                   fmt::format("{}/m{}", folder_, i),
+                                   "--listen-client-urls",
+                                   client,
+                                   "--advertise-client-urls",
+                                   client,
+                                   "--listen-peer-urls",
+                                   peer,
+                                   "--initial-advertise-peer-urls",
+                                   peer,
+                                   "--initial-cluster",
+                                   peers};
+    if (secured)
+      words.insert(words.end(), {"--cert-file", tls_.certificate, "--key-file", tls_.key, "--client-cert-auth",
+                                 "--trusted-ca-file", tls_.ca});
+    auto started = child_process::start(program("etcd").value(), words, fmt::format("{}/m{}.log", folder_, i));
     if (!started) throw std::runtime_error(started.error().text);
     processes_.push_back(std::move(*started));
   }
-  etcd_client asking(clients_, 500ms);
+  etcd_client asking(clients_, 500ms, tls_);
   for (int i = 0; !asking.find({"any"}); ++i)
     if (i == attempts || processes_.front().wait(50ms))
       throw std::runtime_error("etcd does not answer; see " + folder_);
