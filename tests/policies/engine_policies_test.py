@@ -72,7 +72,7 @@ class Planner(unittest.TestCase):
                 ("invalid_argument", "parts", lambda: plan(loads, self.ranks, parts=[loads[:, 1:]])),
                 ("invalid_argument", "speeds", lambda: plan(loads, Ranks([9] * 8, speeds=[1.0] * 7))),
                 ("invalid_argument", "expert 5", lambda: plan(np.where(np.arange(64) == 5, -1, loads), self.ranks)),
-                ("invalid_argument", "no replica", lambda: validate(np.zeros((2, 72)), 64, Ranks([1] * 72)))):
+                ("invalid_argument", "has no slot", lambda: validate(np.zeros((2, 72)), 64, Ranks([1] * 72)))):
             with self.assertRaisesRegex(BallastError, text) as raised:
                 call()
             self.assertEqual(raised.exception.kind, kind, text)
