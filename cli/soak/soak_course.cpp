@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 
 constexpr auto operation_limit = 60s, answer_limit = 60s, page_limit = 20s, back_limit = 30s;
 constexpr std::uint64_t answers_without_coordinator = 20;
-constexpr auto look_interval = 1s;
+constexpr auto look_interval = 1s, weigh_interval = 150s, quiet_before_weighing = 3s, weighing_takes = 8s;
 
 bool is_open(const operation_status& op) { return op.outcome == "running"; }
 
@@ -42,10 +42,14 @@ status soak_course::run(std::chrono::duration<double> length, soak_report& repor
   const auto end = clock::now() + std::chrono::duration_cast<clock::duration>(length);
   spare_coordinator_ = clock::now() + std::chrono::duration_cast<clock::duration>(length * settings_.coordinator_kills);
   auto done = until("starting", 30s, [&] { return cluster_.seats.size() >= settings_.agents; });
+  auto weigh_at = clock::now() + weigh_interval;
   while (done && clock::now() < end) {
-    done = one_thing();
+    const bool now = clock::now() >= weigh_at;
+    if (now) weigh_at += weigh_interval;
+    done = now ? weigh() : one_thing();
     if (done) done = settle();
   }
+  if (done && length >= weigh_interval) done = weigh();
   if (!done && done.error().code == errc::aborted && stop_.raised()) done = {};
   if (done) done = watch_.verdict();
   report.growths = watch_.growths();
@@ -170,6 +174,30 @@ status soak_course::rest() {
   return count_pages();
 }
 
+// What processes hold goes with the number of ranks: like is compared with like, the first agents serving and nothing
+// under way.
+status soak_course::weigh() {
+  std::set<std::string> first;
+  for (std::uint32_t n = 0; n < settings_.initial_ranks; ++n) first.insert(agent(n));
+  const auto only_they_serve = [&] {
+    if (std::ranges::any_of(cluster_.operations, is_open)) return false;
+    scale_request r;
+    bool as_wanted = true;
+    for (const auto& s : cluster_.seats) {
+      if (first.contains(s.agent)) r.seats.push_back(s.seat);
+      as_wanted = as_wanted && first.contains(s.agent) == (s.state == "active");
+    }
+    if (!as_wanted) (void)control_->scale(r);
+    return as_wanted;
+  };
+  if (auto done = until("serving with the first agents", operation_limit, only_they_serve); !done) return done;
+  if (auto done = pause(quiet_before_weighing); !done) return done;
+  weighing_ = true;
+  auto done = pause(weighing_takes);
+  weighing_ = false;
+  return done;
+}
+
 // At rest a seat's pages are its replicas, to the last one. Share updates and automatic operations may come between.
 status soak_course::count_pages() {
   const auto exact = [&] {
@@ -227,8 +255,11 @@ void soak_course::look() {
   for (const auto& op : cluster_.operations) noted_ = std::max(noted_, op.id);
   if (clock::now() - looked_ < look_interval) return;
   looked_ = clock::now();
-  for (const auto& [name, pid] : processes_.running())
+  for (const auto& [name, pid] : processes_.running()) {
+    watch_.see(seconds(), name, pid);
+    if (!weighing_) continue;
     if (const auto seen = read_vitals(pid)) watch_.note(seconds(), name, pid, *seen);
+  }
 }
 
 }  // namespace ballast

@@ -44,6 +44,7 @@ class soak_course {
   status kill_coordinator();
   status hang_one();
   status rest();
+  status weigh();
 
   // Watches until the condition holds. Errors: timed_out, aborted (a signal), unavailable (a process ended by itself).
   status until(const std::string& what, std::chrono::milliseconds longest, const condition& holds);
@@ -65,7 +66,7 @@ class soak_course {
   std::mt19937_64 random_;
   std::chrono::steady_clock::time_point began_, looked_{};
   std::chrono::steady_clock::time_point spare_coordinator_;  // from then on
-  bool coordinator_away_ = false;
+  bool coordinator_away_ = false, weighing_ = false;
   soak_report* report_ = nullptr;
   vitals_watch watch_;
   cluster_status cluster_;

@@ -14,11 +14,13 @@ double mib(std::uint64_t bytes) { return static_cast<double>(bytes) / (1 << 20);
 std::string text_of(const std::vector<growth>& growths) {
   table t({"process", "minutes", "MiB at first", "now", "growth", "descriptors", "threads"});
   for (const auto& g : growths) {
+    const bool weighed = g.last.rss_bytes != 0;
     const auto pair = [&](std::uint32_t first, std::uint32_t last) {
+      if (!weighed) return std::string("-");
       return g.judged ? fmt::format("{} -> {}", first, last) : fmt::format("{}", last);
     };
     t.row({g.process, fmt::format("{:.1f}", g.minutes), g.judged ? fmt::format("{:.2f}", mib(g.first.rss_bytes)) : "-",
-           fmt::format("{:.2f}", mib(g.last.rss_bytes)),
+           weighed ? fmt::format("{:.2f}", mib(g.last.rss_bytes)) : "-",
            g.judged ? fmt::format("{:+.2f} %", 100 * g.rss()) : "too young",
            pair(g.first.descriptors, g.last.descriptors), pair(g.first.threads, g.last.threads)});
   }

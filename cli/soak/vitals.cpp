@@ -33,9 +33,15 @@ double growth::rss() const {
   return static_cast<double>(last.rss_bytes) / static_cast<double>(first.rss_bytes) - 1;
 }
 
-void vitals_watch::note(double now_s, const std::string& process, pid_t pid, const vitals& seen) {
+void vitals_watch::see(double now_s, const std::string& process, pid_t pid) {
   auto& of = lives_[process];
-  if (of.pid != pid) of = {pid, now_s, {}};
+  if (of.pid != pid) of = {pid, now_s, now_s, {}};
+  of.seen_s = now_s;
+}
+
+void vitals_watch::note(double now_s, const std::string& process, pid_t pid, const vitals& seen) {
+  see(now_s, process, pid);
+  auto& of = lives_[process];
   of.samples.push_back({now_s - of.began_s, seen});
 }
 
@@ -60,9 +66,10 @@ std::vector<growth> vitals_watch::growths() const {
     const double age = of.samples.empty() ? 0 : of.samples.back().age_s;
     growth g;
     g.process = process;
-    g.minutes = age / 60;
-    g.judged = age >= limits_.warm_up_s + 2 * limits_.window_s;
-    if (g.judged) g.first = typical(of, limits_.warm_up_s, limits_.warm_up_s + limits_.window_s);
+    g.minutes = (of.seen_s - of.began_s) / 60;
+    const auto warm = std::ranges::find_if(of.samples, [&](const sample& s) { return s.age_s >= limits_.warm_up_s; });
+    g.judged = warm != of.samples.end() && age >= warm->age_s + 2 * limits_.window_s;
+    if (g.judged) g.first = typical(of, warm->age_s, warm->age_s + limits_.window_s);
     g.last = typical(of, std::max(0.0, age - limits_.window_s), age);
     out.push_back(g);
   }

@@ -19,8 +19,8 @@ struct vitals {
 };
 std::optional<vitals> read_vitals(pid_t pid);  // none: no such process
 
-// Over one process's life, from the end of its warm-up on: medians of memory, which swings both ways, and the least of
-// what is opened and closed again, which a leak lifts for good.
+// Over one process's life, from its first sample after the warm-up to its last, a window of each: medians of memory,
+// which swings both ways, and the least of what is opened and closed again, which a leak lifts for good.
 struct growth {
   std::string process;
   double minutes = 0;   // that it lived
@@ -39,7 +39,8 @@ struct growth_limits {
 class vitals_watch {
  public:
   explicit vitals_watch(growth_limits limits = {}) : limits_(limits) {}
-  // A process that has another pid than at the last look begins anew.
+  // That it lives. A process that has another pid than at the last look begins anew.
+  void see(double now_s, const std::string& process, pid_t pid);
   void note(double now_s, const std::string& process, pid_t pid, const vitals& seen);
   std::vector<growth> growths() const;  // of the processes as they are now
   // Error: what grew, and by how much.
@@ -52,7 +53,7 @@ class vitals_watch {
   };
   struct life {
     pid_t pid = 0;
-    double began_s = 0;
+    double began_s = 0, seen_s = 0;
     std::vector<sample> samples;
   };
   vitals typical(const life& of, double from_s, double to_s) const;

@@ -56,6 +56,20 @@ TEST(vitals, that_grow_afterwards_are_told) {
   EXPECT_NE(threads.verdict().error().text.find("threads"), std::string::npos);
 }
 
+// As a soak weighs: some seconds at a time, minutes apart.
+TEST(vitals, that_are_looked_at_now_and_then_are_compared_from_the_first_look_after_the_warm_up) {
+  vitals_watch watch;
+  watch.see(0, "a", 7);
+  for (const double at : {150.0, 450.0, 600.0, 900.0})
+    for (double s = at; s < at + 8; ++s)
+      watch.note(s, "a", 7, {at < 300 ? mib : at < 900 ? 100 * mib : 101 * mib, 20, 8});
+  const auto g = watch.growths().front();
+  ASSERT_TRUE(g.judged);
+  EXPECT_EQ(g.first.rss_bytes, 100 * mib);
+  EXPECT_EQ(g.last.rss_bytes, 101 * mib);
+  EXPECT_NEAR(g.minutes, 15, 0.2);
+}
+
 TEST(vitals, of_a_young_process_are_not_judged) {
   const auto watch = watched([](double s) { return vitals{static_cast<std::uint64_t>(s) * mib, 20, 8}; }, 400);
   EXPECT_TRUE(watch.verdict());
