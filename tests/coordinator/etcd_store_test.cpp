@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 struct etcd_stores : testing::Test {
   void SetUp() override {
-    if (const auto why = test::etcd_cluster::missing()) GTEST_SKIP() << *why;
+    if (const auto why = test::etcd_cluster::missing(secured)) GTEST_SKIP() << *why;
     etcd = std::make_unique<test::etcd_cluster>(members, secured);
   }
   etcd_candidate candidate(const std::string& name) {

@@ -34,7 +34,8 @@ result<frozen_thread> frozen_thread::of(pid_t process, const std::string& name) 
   const auto thread = thread_of(process, name);
   if (!thread) return fail(thread.error());
   if (ptrace(PTRACE_SEIZE, *thread, nullptr, nullptr) != 0)
-    return fail(errc::io, fmt::format("thread {} cannot be traced: {}", *thread, std::strerror(errno)));
+    return fail(errno == EPERM ? errc::unavailable : errc::io,
+                fmt::format("thread {} cannot be traced: {}", *thread, std::strerror(errno)));
   frozen_thread frozen(*thread);
   if (ptrace(PTRACE_INTERRUPT, *thread, nullptr, nullptr) != 0 || waitpid(*thread, nullptr, __WALL) != *thread)
     return fail(errc::io, fmt::format("thread {} does not stop: {}", *thread, std::strerror(errno)));

@@ -12,7 +12,8 @@ namespace ballast::test {
 // Used by the thread that made it, as ptrace(2) has it. The process is a child of this one.
 class frozen_thread {
  public:
-  // Stops the thread of that name and returns when it has stopped. Errors: not_found; io: the system does not let us.
+  // Stops the thread of that name and returns when it has stopped. Errors: not_found; unavailable: nobody may be traced
+  // here; io.
   static result<frozen_thread> of(pid_t process, const std::string& name);
   frozen_thread(frozen_thread&& other) noexcept;
   frozen_thread& operator=(frozen_thread&&) = delete;

@@ -88,10 +88,10 @@ std::string metrics(const std::string& member) {
 
 }  // namespace
 
-std::optional<std::string> etcd_cluster::missing() {
-  for (const char* needed : {"etcd", "openssl"})
-    if (!program(needed)) return fmt::format("{} is not installed; deploy/install-deps.sh installs it", needed);
-  return std::nullopt;
+std::optional<std::string> etcd_cluster::missing(bool secured) {
+  const char* lacking = !program("etcd") ? "etcd" : secured && !program("openssl") ? "openssl" : nullptr;
+  if (lacking == nullptr) return std::nullopt;
+  return fmt::format("{} is not installed; deploy/install-deps.sh installs it", lacking);
 }
 
 etcd_cluster::etcd_cluster(std::size_t count, bool secured) {

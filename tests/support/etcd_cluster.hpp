@@ -13,8 +13,8 @@ namespace ballast::test {
 // One thread.
 class etcd_cluster {
  public:
-  // Where etcd is not there to be run: why tests of it are left out.
-  static std::optional<std::string> missing();
+  // Where it cannot be run here: why tests of it are left out. A secured one needs openssl, too.
+  static std::optional<std::string> missing(bool secured = false);
 
   // Throws std::runtime_error where it does not start. `secured`: it speaks TLS, with those who have tls() only.
   explicit etcd_cluster(std::size_t members = 1, bool secured = false);
