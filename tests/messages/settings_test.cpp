@@ -131,6 +131,13 @@ TEST(settings, a_table_name_that_is_none_is_refused_by_every_build) {
   }
 }
 
+// toml++ 3.3.0 takes some letters for neither blanks nor anything else.
+TEST(settings, a_letter_where_blanks_may_stand_is_refused) {
+  for (const std::string text : {"\xef\xbb\xbd", "a = 1 \xc3\xa9", "[t] \xe3\x80\x81", "\xc3\xa9 = 1"})
+    EXPECT_FALSE(settings::from_text(text)) << text;
+  EXPECT_TRUE(settings::from_text("a = \"\xc3\xa9\" # \xef\xbb\xbd"));
+}
+
 TEST(settings, what_is_said_of_a_file_is_one_line_whatever_is_in_it) {
   const auto cut = settings::from_text("a = { flag = f\nb = 1\n");
   ASSERT_FALSE(cut);
