@@ -1,163 +1,95 @@
 #!/usr/bin/python3
 """What the coordinator's store costs and gives, on processes under load: the time from a restart after SIGKILL to the moment
-that every serving seat was heard and nothing is under way, and seconds of forced rebalances with a store in memory and in a
-file. Usage: restart_figures.py FOLDER_OF_PROGRAMS [--kills N] [--rebalances N]. A tool: built with the tests, run by hand."""
+that every serving seat was heard (reconciled), and that nothing is under way any more (ended), where every other kill falls
+into the copies of a rebalance; and seconds of forced rebalances with a store in memory and in a file. Exit status 0: each restart was
+reconciled within --bar milliseconds, no seat had to join again, no operation was lost, no request failed.
+Usage: restart_figures.py FOLDER_OF_PROGRAMS [--kills N] [--rebalances N]. A tool: run by hand."""
 import argparse
 import json
-import os
-import signal
-import socket
-import statistics
-import subprocess
+import sys
 import tempfile
 import time
 
-import msgpack
-import zmq
+from figures import Deployment, incarnations, spread
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("programs")
 parser.add_argument("--kills", type=int, default=20)
 parser.add_argument("--rebalances", type=int, default=10)
 parser.add_argument("--ranks", type=int, default=4)
+parser.add_argument("--bar", type=float, default=1000.0, help="milliseconds")
 args = parser.parse_args()
 
-CONFIG = """
-[coordinator]
-bind = "tcp://127.0.0.1:{port}"
-events = "tcp://127.0.0.1:{events}"
-store = "{store}"
-initial_ranks = {ranks}
-num_redundant_experts = 16
-policy = "fresh"
-step_interval = 0
-load_interval_steps = 4
-[agent]
-coordinator = "tcp://127.0.0.1:{port}"
-slots_per_layer = 48
-spare_pages = 8
-data = "ipc://{folder}/data-*"
-[[model]]
-name = "m"
-seed = 3
-layers = 8
-experts = 128
-top_k = 8
-hidden = 64
-intermediate = 32
-"""
+SHAPE = {"slots": 48, "layers": 8, "experts": 128, "top_k": 8}
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def rebalance_of_other_loads(d):
+    """The number of a rebalance that was asked for when the loads had changed since the last one."""
+    first = d.wait_for_all()[1]["steps"]
+    while (steps := d.wait_for_all()[1]["steps"]) < first + 200:
+        time.sleep(0.01)
+    return d.rebalance(f"at{steps}")
 
 
-class Deployment:
-    def __init__(self, folder, store):
-        self.port, self.events, self.children = free_port(), free_port(), []
-        self.config = os.path.join(folder, "ballast.toml")
-        with open(self.config, "w", encoding="utf-8") as out:
-            out.write(CONFIG.format(port=self.port, events=self.events, store=store, ranks=args.ranks, folder=folder))
-        self.at = ["--coordinator", f"tcp://127.0.0.1:{self.port}", "--events", f"tcp://127.0.0.1:{self.events}"]
-        self.socket, self.last = None, 0
-        self.start_coordinator()
-        self.agents = [self.child("ballast-agent", "--config", self.config, "--name", f"a{n}") for n in range(args.ranks)]
-        self.wait_for_all(steps=0)
-        self.load = self.child("ballast", "bench", *self.at, "--concurrency", "8", "--duration", "100000", "--tokens", "2", "--steps", "16")
-
-    def child(self, program, *words):
-        log = open(os.path.join(os.path.dirname(self.config), program + ".log"), "a", encoding="utf-8")
-        process = subprocess.Popen([os.path.join(args.programs, program), *words], stdout=log, stderr=log)
-        self.children.append(process)
-        return process
-
-    def start_coordinator(self):
-        self.coordinator = self.child("ballast-coordinator", "--config", self.config)
-
-    def ask(self, kind, body, patience=0.05):
-        """None if it was refused, or no answer came: then the next question goes over a new connection."""
-        if self.socket is None:
-            self.socket = zmq.Context.instance().socket(zmq.DEALER)
-            self.socket.linger, self.socket.reconnect_ivl = 0, 5
-            self.socket.connect(f"tcp://127.0.0.1:{self.port}")
-        self.last += 1
-        self.socket.send(msgpack.packb({"v": 1, "type": kind, "id": self.last, "sender": "figures", "body": body}))
-        while self.socket.poll(patience * 1000):
-            answer = msgpack.unpackb(self.socket.recv())
-            if answer["id"] == self.last:
-                return None if answer["type"] == "refused" else answer["body"]
-        self.socket.close()
-        self.socket = None
-        return None
-
-    def wait_for_all(self, steps=1):
-        """Every seat serves and was heard by this coordinator (it tells of no step before), and nothing is under way."""
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up:
-            state = self.ask("get_status", {})
-            if state and sum(s["state"] == "active" and s["step"] >= steps for s in state["seats"]) == args.ranks:
-                if all(o["outcome"] != "running" for o in state["operations"]):
-                    return state
-            time.sleep(0.002)
-        raise SystemExit("not reconciled within a minute")
-
-    def end(self):
-        for process in reversed(self.children):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                process.wait(60)
+def found(state, operation):
+    return next((o for o in state["operations"] if o["id"] == operation), None)
 
 
-def spread(values, unit):
-    values = sorted(values)
-    return {"median": round(statistics.median(values), 1), "least": round(values[0], 1), "most": round(values[-1], 1),
-            "n": len(values), "unit": unit}
+def copies_begin(d, operation):
+    """Of a rebalance under way: False if it moved nothing."""
+    while True:
+        state = found(d.ask("get_status", {})[1], operation)
+        if state["pages_copied"] or state["outcome"] != "running":
+            return state["outcome"] == "running"
 
 
-def restarts(folder):
-    d = Deployment(folder, f"sqlite://{folder}/state.db")
-    took, lives = [], {s["seat"]: s["incarnation"] for s in d.wait_for_all()["seats"]}
+def restarts(d):
+    took, faults, in_copies = {"reconciled": [], "ended": []}, [], 0
+    lives = incarnations(d.wait_for_all()[1])
     for number in range(args.kills):
-        if number % 2:  # every other time while experts move
-            d.ask("rebalance_request", {"request": f"r{number}", "force": True}, patience=5)
-        d.coordinator.send_signal(signal.SIGKILL)
-        d.coordinator.wait()
+        operation = rebalance_of_other_loads(d) if number % 2 else None
+        in_copies += operation is not None and copies_begin(d, operation)
+        d.kill_coordinator()
         begun = time.monotonic()
-        d.start_coordinator()
-        state = d.wait_for_all()
-        took.append((time.monotonic() - begun) * 1000)
-        if {s["seat"]: s["incarnation"] for s in state["seats"]} != lives:
-            raise SystemExit("a seat had to join again")
-    d.load.send_signal(signal.SIGINT)
-    d.end()
-    return spread(took, "ms")
+        d.coordinators[0] = d.start_coordinator()
+        d.wait_for_all(idle=False)
+        took["reconciled"].append((time.monotonic() - begun) * 1000)
+        _, state = d.wait_for_all()
+        took["ended"].append((time.monotonic() - begun) * 1000)
+        if incarnations(state) != lives:
+            faults.append(f"kill {number}: a seat had to join again")
+        if operation is not None and not found(state, operation):
+            faults.append(f"kill {number}: operation {operation} was lost")
+    return took, faults, in_copies
 
 
-def rebalances(folder, store):
-    d = Deployment(folder, store)
-    milliseconds, seen = [], 0
+def rebalances(d):
+    milliseconds = []
     while len(milliseconds) < args.rebalances:
-        steps = d.ask("get_status", {}, patience=5)["steps"]
-        if steps < seen + 200:  # for other loads than the last time
-            time.sleep(0.01)
-            continue
-        seen = steps
-        operation = d.ask("rebalance_request", {"request": f"at{steps}", "force": True}, patience=5)["operation"]
-        found = []
-        while not found or found[0]["outcome"] == "running":
-            found = [o for o in d.ask("get_operations", {}, patience=5)["operations"] if o["id"] == operation]
-            time.sleep(0.002)
-        if found[0]["pages_copied"]:
-            milliseconds.append(found[0]["seconds"] * 1000)
-    d.end()
-    return spread(milliseconds, "ms")
+        operation = rebalance_of_other_loads(d)
+        done = found(d.wait_for_all()[1], operation)
+        if done["pages_copied"]:
+            milliseconds.append(done["seconds"] * 1000)
+    return milliseconds
 
 
-with tempfile.TemporaryDirectory() as place:
-    print(json.dumps({"reconciled": restarts(place)}), flush=True)
-for kind in ("memory", "sqlite"):
+def measured(store, measure):
     with tempfile.TemporaryDirectory() as place:
-        where = "memory" if kind == "memory" else f"sqlite://{place}/state.db"
-        print(json.dumps({"rebalance": rebalances(place, where), "store": kind}), flush=True)
+        d = Deployment(args.programs, place, args.ranks)
+        try:
+            d.start(store.format(place=place), SHAPE)
+            return measure(d), d.end_load()
+        finally:
+            d.end()
+
+
+SQLITE = "sqlite://{place}/state.db"
+(times, wrong, during), load = measured(SQLITE, restarts)
+if load["requests_failed"] or not load["requests_answered"]:
+    wrong.append("requests were lost")
+in_time = sum(ms < args.bar for ms in times["reconciled"])
+print(json.dumps({**{what: spread(values, "ms") for what, values in times.items()}, "in_copies": during, "below_bar": in_time,
+                  "bar": args.bar, "faults": wrong, "answered": load["requests_answered"], "failed": load["requests_failed"]}), flush=True)
+for kind, where in (("memory", "memory"), ("sqlite", SQLITE)):
+    print(json.dumps({"rebalance": spread(measured(where, rebalances)[0], "ms"), "store": kind}), flush=True)
+sys.exit(0 if in_time == args.kills and not wrong else 1)
