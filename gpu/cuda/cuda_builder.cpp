@@ -31,17 +31,13 @@ result<std::string> cuda_builder::open(epoch_t epoch) {
   if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
   auto links = links_.open(epoch);
   if (!links) return fail(links.error());
-  half made;
-  auto stop = stop_word::make();
-  auto lane = stop ? exchange_.take() : result<std::uint32_t>(fail(stop.error()));
+  auto lane = exchange_.take();
   if (!lane) {
     links_.cancel(epoch);
     return fail(lane.error());
   }
-  made.lane = *lane;
-  made.stop = std::move(*stop);
   const std::lock_guard lock(mutex_);
-  halves_.emplace(epoch, std::move(made));
+  halves_.emplace(epoch, half{.lane = *lane});
   return *links + "\n" + exchange_.half(*lane, wish_).encode();
 }
 
@@ -55,7 +51,7 @@ void cuda_builder::cancel(epoch_t epoch) noexcept {
   const std::lock_guard lock(mutex_);
   const auto it = halves_.find(epoch);
   if (it == halves_.end()) return;
-  it->second.stop->raise();
+  exchange_.stop(it->second.lane).raise();
   if (it->second.connecting) return;  // connect() will clear up
   exchange_.give_back(it->second.lane);
   halves_.erase(it);
@@ -105,7 +101,7 @@ result<std::unique_ptr<communicator>> cuda_builder::join(epoch_t epoch, seat_id 
   parts.links.reset(static_cast<host::host_communicator*>(links->release()));
   parts.exchange = &exchange_;
   parts.lane = mine.lane;
-  parts.stop = mine.stop;
+  parts.stop = exchange_.stop(mine.lane);
   auto joined = stand_on(ordinal_);
   if (joined) joined = *how == exchange_kind::nccl ? nccl_.join(parts, until) : join_peers(halves, parts, until);
   if (!joined)  // the others are told, so that none waits for a member that will not come
@@ -150,14 +146,14 @@ status cuda_builder::prove(const cuda_communicator::parts& parts, host::clock::t
   step.step = parts.links->epoch();
   step.rank = parts.links->rank();
   step.members = static_cast<std::uint32_t>(parts.views.size());
-  step.stop = parts.stop->view();
+  step.stop = parts.stop.view();
   std::copy(parts.views.begin(), parts.views.end(), step.at);
   auto& mismatches = *mismatches_.as<std::uint32_t>();
   mismatches = 0;
   if (auto ok = check(prove_exchange(&step, values, &mismatches, stream_.get()), "proving the exchange"); !ok)
     return ok;
   if (auto ok = event_.record(stream_); !ok) return ok;
-  if (auto ok = wait_for(event_, *parts.links, *parts.stop, until); !ok) return ok;
+  if (auto ok = wait_for(event_, *parts.links, parts.stop, until); !ok) return ok;
   if (mismatches == 0) return {};
   return fail(errc::corrupt, fmt::format("{} values arrived changed from the memory of a peer", mismatches));
 }

@@ -24,7 +24,6 @@ class cuda_builder final : public communicator_builder {
  private:
   struct half {
     std::uint32_t lane = 0;
-    std::shared_ptr<stop_word> stop;
     bool connecting = false;
   };
   cuda_builder(int ordinal, host::host_builder& links, exchange_memory& exchange, nccl_exchange& nccl,

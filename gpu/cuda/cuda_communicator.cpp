@@ -3,15 +3,6 @@
 
 namespace ballast::gpu::cuda {
 
-result<std::shared_ptr<stop_word>> stop_word::make() {
-  auto word = memory::make(memory_kind::pinned, 64, "a stop word");
-  if (!word) return fail(word.error());
-  auto made = std::make_shared<stop_word>();
-  made->memory_ = std::move(*word);
-  *made->memory_.as<std::uint32_t>() = 0;
-  return made;
-}
-
 cuda_communicator::cuda_communicator(parts made) : made_(std::move(made)) {}
 
 cuda_communicator::~cuda_communicator() {

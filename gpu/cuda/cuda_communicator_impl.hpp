@@ -3,7 +3,6 @@
 // in blocks by NCCL where that cannot be.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -11,19 +10,6 @@
 #include "gpu/host/host_communicator_impl.hpp"
 
 namespace ballast::gpu::cuda {
-
-// What any thread may touch of a communicator, also while it is being connected.
-class stop_word {
- public:
-  static result<std::shared_ptr<stop_word>> make();
-  // Ends every wait of a kernel of this communicator.
-  void raise() noexcept { std::atomic_ref(*memory_.as<std::uint32_t>()).store(1); }
-  bool raised() const noexcept { return std::atomic_ref(*memory_.as<std::uint32_t>()).load() != 0; }
-  const volatile std::uint32_t* view() const noexcept { return memory_.as<std::uint32_t>(); }
-
- private:
-  memory memory_;  // pinned: kernels read it where it lies
-};
 
 class nccl_link;
 
@@ -37,7 +23,7 @@ class cuda_communicator final : public communicator {
     std::unique_ptr<nccl_link> nccl;              // null: kernels reach the members' memory
     exchange_memory* exchange = nullptr;          // outlives the communicator
     std::uint32_t lane = 0;
-    std::shared_ptr<stop_word> stop;
+    stop_word stop{nullptr};
   };
   explicit cuda_communicator(parts made);
   // With NCCL: half a second, on a thread that issues no steps.
@@ -55,7 +41,7 @@ class cuda_communicator final : public communicator {
   void wake() noexcept override { made_.links->wake(); }
   void abort() noexcept override {
     made_.links->abort();
-    made_.stop->raise();
+    made_.stop.raise();
   }
 
   // Below: for the backend, on the issuing thread.
@@ -64,7 +50,7 @@ class cuda_communicator final : public communicator {
   const std::vector<member_view>& views() const noexcept { return made_.views; }
   const std::vector<const float*>& answers() const noexcept { return made_.answers; }
   nccl_link* nccl() const noexcept { return made_.nccl.get(); }
-  stop_word& stop() noexcept { return *made_.stop; }
+  stop_word stop() const noexcept { return made_.stop; }
   // Signals of each kind so far; the members count alike, since they run the same layers.
   std::uint64_t sequence() const noexcept { return sequence_; }
   void advance(std::uint32_t layers) noexcept { sequence_ += layers; }

@@ -12,9 +12,12 @@ result<std::unique_ptr<exchange_memory>> exchange_memory::make(int ordinal, cons
   std::unique_ptr<exchange_memory> made(new exchange_memory(ordinal, shape));
   auto device = memory::make(memory_kind::device, lanes * shape.lane_bytes(), "exchange buffers");
   if (!device) return fail(device.error());
+  auto stops = memory::make(memory_kind::pinned, lanes * stop_stride, "stop words");
+  if (!stops) return fail(stops.error());
   auto clearing = stream::make(false);
   if (!clearing) return fail(clearing.error());
   made->memory_ = std::move(*device);
+  made->stops_ = std::move(*stops);
   made->stream_ = std::move(*clearing);
   auto gpu = name_of_gpu(ordinal);
   if (!gpu) return fail(gpu.error());
@@ -37,6 +40,7 @@ result<std::uint32_t> exchange_memory::take() {
     if (auto ok = check(cudaMemsetAsync(flags, 0, bytes, stream_.get()), "clearing signals"); !ok)
       return fail(ok.error());
     if (auto ok = stream_.wait(); !ok) return fail(ok.error());
+    *stops_.as<std::uint32_t>(lane * stop_stride) = 0;
     taken_[lane] = true;
     return lane;
   }

@@ -115,7 +115,7 @@ status nccl_exchange::join(cuda_communicator::parts& parts, host::clock::time_po
   auto& links = *parts.links;
   const nccl_world::watch watching = [&]() -> status {
     if (auto ok = links.alive_until(host::clock::now() + moment); !ok) return ok;
-    if (parts.stop->raised()) return fail(errc::aborted, "cancelled while NCCL connected");
+    if (parts.stop.raised()) return fail(errc::aborted, "cancelled while NCCL connected");
     if (host::clock::now() < until) return {};
     return fail(errc::timed_out,
                 "NCCL did not connect in time; name the network interface in NCCL_SOCKET_IFNAME, and "
@@ -169,7 +169,7 @@ status nccl_exchange::prove(nccl_world& world, const cuda_communicator::parts& p
   if (issued) issued = copy(values + half, mail);  // what this rank wrote, returned
   if (issued) issued = event_.record(stream_);
   if (!issued) return issued;
-  if (auto ok = wait_for(event_, *parts.links, *parts.stop, until, nullptr, [&] { world.end(); }); !ok) return ok;
+  if (auto ok = wait_for(event_, *parts.links, parts.stop, until, nullptr, [&] { world.end(); }); !ok) return ok;
   for (std::uint32_t m = 0; m < members; ++m) {
     if (m == rank) continue;
     for (std::uint32_t i = 0; i < letter; ++i)

@@ -4,7 +4,7 @@
 
 namespace ballast::gpu::cuda {
 
-status wait_for(const event& done, host::host_communicator& links, stop_word& stop, host::clock::time_point until,
+status wait_for(const event& done, host::host_communicator& links, stop_word stop, host::clock::time_point until,
                 fault_view* fault, const std::function<void()>& unblock) {
   const auto aborted = [&] {
     return fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));

@@ -12,7 +12,7 @@ namespace ballast::gpu::cuda {
 // fault: ok; the caller reads it). Should it not pass for ten seconds more, the answer is errc::io, and nothing that
 // was issued may be touched. `unblock` ends waits that `stop` cannot, and is called when the answer will be an error.
 // Keeps a core busy: a step is short.
-status wait_for(const event& done, host::host_communicator& links, stop_word& stop, host::clock::time_point until,
+status wait_for(const event& done, host::host_communicator& links, stop_word stop, host::clock::time_point until,
                 fault_view* fault = nullptr, const std::function<void()>& unblock = {});
 
 }  // namespace ballast::gpu::cuda

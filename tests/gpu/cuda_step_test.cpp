@@ -339,6 +339,24 @@ TEST_P(cuda_steps, epochs_follow_each_other_in_three_lanes) {
   }
 }
 
+// Whatever allocates, frees or synchronises beside steps would wait for the waiting rank, and this one's step for that.
+TEST_P(cuda_steps, communicators_come_and_go_while_other_ranks_wait_for_this_one_in_a_step) {
+  auto hidden = make(8, 4);
+  const auto results = c->everywhere([&](std::uint32_t r) -> status {
+    if (r != 1) return c->step_rank(r, 1, hidden[r]);
+    std::vector<step_header> seen(ranks);
+    const step_header mine{.step = 1, .ready_epoch = 0, .tokens = {8}, .versions = {}, .flags = 0};
+    if (auto ok = c->comm(r).exchange_headers(mine, seen); !ok) return ok;
+    for (epoch_t epoch = 2; epoch < 200; ++epoch) {  // the others' kernels start to wait meanwhile
+      auto& builder = c->at(r).builder();
+      if (auto opened = builder.open(epoch); !opened) return fail(opened.error());
+      builder.cancel(epoch);
+    }
+    return c->step_model(r, 1, hidden[r]);
+  });
+  for (const auto& s : results) EXPECT_TRUE(s) << s.error().text;
+}
+
 // The largest batch decides how much travels, whoever has it.
 TEST_P(cuda_steps, batches_of_every_size_meet_in_one_step) {
   cluster one(model, on_gpu(1));

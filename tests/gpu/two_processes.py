@@ -20,6 +20,7 @@ parser.add_argument("--layers", type=int, default=8)
 parser.add_argument("--experts", type=int, default=128)
 parser.add_argument("--hidden", type=int, default=2048)
 parser.add_argument("--intermediate", type=int, default=768)
+parser.add_argument("--gpus", type=int, default=2, help="1: both share the first one; times while two ranks run then tell little")
 parser.add_argument("--cycles", type=int, default=20)
 parser.add_argument("--seconds", type=float, default=2)
 parser.add_argument("--logs", default="", help="folder to keep the programs' logs in; they then log every command")
@@ -45,7 +46,7 @@ transfer_gbps = {gbps}
 ranks = 1
 slots_per_layer = {experts}
 spare_pages = {spare}
-data = "ipc://{folder}/d{gpu}-*"
+data = "ipc://{folder}/{name}-*"
 {exchange}
 [[model]]
 name = "m"
@@ -67,9 +68,9 @@ def check(holds, what):
 
 
 def config(name, **values):
-    path = os.path.join(folder.name, name)
+    path = os.path.join(folder.name, name + ".toml")
     with open(path, "w", encoding="utf-8") as out:
-        out.write(CONFIG.format(folder=folder.name, backend=args.backend, experts=args.experts, redundant=args.experts // 8, spare=args.experts // 8 * 8, gbps=100,
+        out.write(CONFIG.format(folder=folder.name, name=name, backend=args.backend, experts=args.experts, redundant=args.experts // 8, spare=args.experts // 8 * 8, gbps=100,
                                 exchange=f'exchange = "{args.exchange}"' if args.exchange else "", **values))
     return path
 
@@ -207,11 +208,11 @@ try:
     began = time.monotonic()
     make_checkpoint()
     figure("checkpoint", seconds=time.monotonic() - began)
-    _, line = start(os.path.join(args.programs, "ballast-coordinator"), "--config", config("c.toml", coordinator="tcp://127.0.0.1:1", gpu=0))
+    _, line = start(os.path.join(args.programs, "ballast-coordinator"), "--config", config("c", coordinator="tcp://127.0.0.1:1", gpu=0))
     ports = [word.strip(",") for word in line.split() if word.strip(",").startswith("tcp://")]
     at = ["--coordinator", ports[0], "--events", ports[1]]
     began = time.monotonic()
-    agents = [start(os.path.join(args.programs, "ballast-agent"), "--config", config(f"a{n}.toml", coordinator=ports[0], gpu=n),
+    agents = [start(os.path.join(args.programs, "ballast-agent"), "--config", config(f"a{n}", coordinator=ports[0], gpu=n % args.gpus),
                     "--name", f"a{n}")[0] for n in range(2)]
     wait_active(1)
     figure("loaded", layers=args.layers, seconds=time.monotonic() - began)
