@@ -125,7 +125,9 @@ struct node_shell {
   // This process was taken for dead: all of it begins anew, as a new incarnation.
   void on(const fence& f) {
     const auto found = seats.find(f.seat);
-    if (found == seats.end() || found->second.incarnation > f.up_to) return;
+    const bool of_a_seat = found != seats.end() && found->second.incarnation <= f.up_to;
+    const bool of_its_greeting = seats.empty() && f.process == setup.greeting.process;
+    if (!of_a_seat && !of_its_greeting) return;
     log::warn("seat {} was fenced; joining again", index_of(f.seat));
     for (const auto& rank : setup.ranks) self->send(rank, unseated{});
     seats.clear();

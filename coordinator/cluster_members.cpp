@@ -140,9 +140,9 @@ void welcome_agent(context& c, const agent_record& agent, std::uint64_t id) {
   c.out.push_back(effect::send{agent.peer, id, w});
 }
 
-void fence_sender(context& c, const std::string& peer, seat_id seat, incarnation_t up_to) {
+void fence_sender(context& c, const std::string& peer, seat_id seat, incarnation_t up_to, std::uint64_t process = 0) {
   note_replay(c, fmt::format("seat {} says something as incarnation {}, which is gone", index_of(seat), up_to));
-  c.out.push_back(effect::send{peer, 0, fence{seat, up_to}});
+  c.out.push_back(effect::send{peer, 0, fence{seat, up_to, process}});
 }
 
 std::vector<seat_id> living_seats(const cluster_state& s, const agent_record& agent) {
@@ -164,10 +164,11 @@ void on_hello(context& c, const std::string& peer, std::uint64_t id, const hello
   const auto known = c.s.agents.find(h.agent);
   if (known != c.s.agents.end()) {
     auto& former = known->second.former;
-    if (std::ranges::find(former, h.process) != former.end()) {  // a late message of a process that was replaced
+    // A late message of a process that was replaced; or of the living one, and what replaced it was the late message.
+    if (std::ranges::find(former, h.process) != former.end()) {
       for (const auto& [rank, seat] : known->second.seats) {
         const auto now = c.s.seats[index_of(seat)].incarnation;
-        fence_sender(c, peer, seat, now == 0 ? 0 : now - 1);
+        fence_sender(c, peer, seat, now == 0 ? 0 : now - 1, h.process);
       }
       return;
     }
@@ -204,7 +205,7 @@ void on_heartbeat(context& c, const std::string& peer, const heartbeat& h) {
   for (const auto& beat : h.seats) {
     auto* r = find_seat(c.s, beat.seat);
     if (!current || !r || r->agent != h.agent || r->incarnation != beat.incarnation || r->state == seat_state::lost) {
-      fence_sender(c, peer, beat.seat, beat.incarnation);
+      fence_sender(c, peer, beat.seat, beat.incarnation, h.process);
       continue;
     }
     r->heard_ms = c.s.now_ms;

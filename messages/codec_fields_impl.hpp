@@ -136,7 +136,7 @@ template <class F> void fields(of<seat_trouble>, F f) {
   using t = seat_trouble;
   f("seat", &t::seat); f("incarnation", &t::incarnation); f("epoch", &t::epoch); f("failure", &t::failure);
 }
-template <class F> void fields(of<fence>, F f) { f("seat", &fence::seat); f("up_to", &fence::up_to); }
+template <class F> void fields(of<fence>, F f) { f("seat", &fence::seat); f("up_to", &fence::up_to); f("process", &fence::process); }
 
 // ---- operator and coordinator -----------------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ struct seat_trouble {
 struct fence {
   seat_id seat{};
   incarnation_t up_to = 0;
+  std::uint64_t process = 0;  // that it answers, if that said who it is: taken for one that was replaced
   bool operator==(const fence&) const = default;
 };
 

@@ -47,9 +47,20 @@ struct scripted_coordinator {
     if (auto* greeting = std::get_if<hello>(&message.body)) {
       for (const auto& [seat, known] : seats)
         if (known.peer == peer) return;  // a repeat: its welcome is on the way
-      const auto seat = static_cast<std::uint32_t>(seats.size());
-      seats[seat] = {peer, *greeting};
-      (void)wire->send(peer, {0, "script", welcome{{{0, seat_id{seat}, 1}}, 20, 4}});
+      admit(peer, *greeting);
+    }
+  }
+  void admit(const std::string& peer, const hello& greeting) {
+    const auto seat = static_cast<std::uint32_t>(seats.size());
+    seats[seat] = {peer, greeting};
+    (void)wire->send(peer, {0, "script", welcome{{{0, seat_id{seat}, 1}}, 20, 4}});
+  }
+  // The next one that is not of `process`.
+  std::pair<std::string, hello> hello_of_other_than(std::uint64_t process) {
+    for (;;) {
+      const auto [peer, message] = received.take();
+      const auto* greeting = std::get_if<hello>(&message.body);
+      if (greeting && greeting->process != process) return {peer, *greeting};
     }
   }
   void await_seats(std::size_t n) {
@@ -116,21 +127,24 @@ struct agents_test : testing::Test {
   std::map<std::uint32_t, std::unique_ptr<link>> clients;
   test::static_rank reference{test::tiny_spec()};
 
+  void start_one() {
+    const auto number = agents.size();
+    agent_config c;
+    c.name = fmt::format("a{}", number);
+    c.node = "n0";
+    c.coordinator = "inproc://coordinator-" + prefix;
+    c.front_end = fmt::format("inproc://front-{}-{}", prefix, number);
+    c.data = fmt::format("inproc://data-{}-{}", prefix, number);
+    c.capacity = {{8, 16}};
+    c.models = {test::tiny_spec()};
+    c.collective_timeout_ms = 20'000;
+    auto started = agent::start(context, c);
+    ASSERT_TRUE(started.has_value()) << started.error().text;
+    agents.push_back(std::move(*started));
+  }
   void start(std::uint32_t n) {
     for (std::uint32_t i = 0; i < n; ++i) {
-      const auto number = agents.size();
-      agent_config c;
-      c.name = fmt::format("a{}", number);
-      c.node = "n0";
-      c.coordinator = "inproc://coordinator-" + prefix;
-      c.front_end = fmt::format("inproc://front-{}-{}", prefix, number);
-      c.data = fmt::format("inproc://data-{}-{}", prefix, number);
-      c.capacity = {{8, 16}};
-      c.models = {test::tiny_spec()};
-      c.collective_timeout_ms = 20'000;
-      auto started = agent::start(context, c);
-      ASSERT_TRUE(started.has_value()) << started.error().text;
-      agents.push_back(std::move(*started));
+      ASSERT_NO_FATAL_FAILURE(start_one());
       script.await_seats(agents.size());
     }
   }
@@ -312,19 +326,24 @@ TEST_F(agents_test, a_fenced_agent_forgets_everything_and_joins_again) {
   start(1);
   serve_on({0});
   (void)script.wire->send(script.seats[0].peer, {0, "script", fence{seat_id{0}, 1}});
-  for (;;) {
-    auto [peer, message] = script.received.take();
-    const auto* again = std::get_if<hello>(&message.body);
-    if (!again) continue;
-    EXPECT_NE(again->process, script.seats[0].greeting.process);
-    break;
-  }
+  (void)script.hello_of_other_than(script.seats[0].greeting.process);
   (void)script.wire->send(script.seats[0].peer, {0, "script", welcome{{{0, seat_id{0}, 2}}, 20, 4}});
   script.seats[0].incarnation = 2;
   script.outcomes.clear();
   script.seats[0].sequence = 100;
   serve_on({0});
   expect_exact(0, "again", 1);
+}
+
+// Another hello under its name was taken for newer than its own.
+TEST_F(agents_test, an_agent_without_seats_whose_process_is_fenced_comes_as_another) {
+  ASSERT_NO_FATAL_FAILURE(start_one());
+  const auto [first_peer, first] = script.hello_of_other_than(0);
+  (void)script.wire->send(first_peer, {0, "script", fence{seat_id{0}, 5, first.process}});
+  const auto [peer, again] = script.hello_of_other_than(first.process);
+  script.admit(peer, again);
+  serve_on({0});
+  expect_exact(0, "joined", 1);
 }
 
 // Coordinators lead in turn; what an earlier one still says is refused, whatever it is.

@@ -26,6 +26,7 @@ struct bench {
 
   void join(std::uint32_t agent);  // one rank each; the seat is the order of joining
   void join_all(std::uint32_t agents);
+  hello greeting(std::uint32_t agent) const;  // of its newest process
   void say(std::uint32_t agent, message_body body);    // to the coordinator
   std::optional<message_body> ask(message_body body);  // as an operator: the answer
   operation_id accepted_id(message_body body);
@@ -81,7 +82,6 @@ struct bench {
   void carry_over(cluster_state old);
   void feed(const input_body& what);
   void take(effect_body& e);
-  hello greeting(std::uint32_t agent) const;
   std::uint32_t agents_ = 0;
   std::map<std::uint32_t, std::uint64_t> process_;
   std::uint64_t asked_ = 0;

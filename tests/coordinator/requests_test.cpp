@@ -113,6 +113,23 @@ TEST(Identity, NewProcessIsANewIncarnationAndTheOldOneIsFenced) {
   EXPECT_EQ(std::get<fence>(b.sent[0].second).up_to, 1u);
 }
 
+// Both processes say hello once; that of the dead one is on its way for longer.
+TEST(Identity, AProcessThatALateHelloReplacedIsToldSoByItsName) {
+  auto b = serving();
+  b.join(1);
+  auto living = b.greeting(1);
+  b.join(1);  // the late one
+  b.sent.clear();
+  b.say(1, living);
+  ASSERT_EQ(b.sent.size(), 1u);
+  ASSERT_TRUE(std::holds_alternative<fence>(b.sent[0].second));
+  EXPECT_EQ(std::get<fence>(b.sent[0].second).process, living.process);
+  living.process += 1000;
+  b.say(1, living);
+  EXPECT_TRUE(std::holds_alternative<welcome>(b.sent.back().second));
+  EXPECT_EQ(b.state.seats[1].incarnation, 4u);
+}
+
 TEST(Identity, RepeatedHelloGetsTheSameWelcome) {
   bench b;
   b.join(0);

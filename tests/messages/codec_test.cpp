@@ -94,7 +94,7 @@ TEST(codec, numbers_at_their_ends_come_back_exactly) {
 }
 
 TEST(codec, the_term_travels_only_where_there_is_one) {
-  envelope message{7, "coordinator", fence{seat_id{1}, 2}};
+  envelope message{7, "coordinator", fence{seat_id{1}, 2, 3}};
   const auto without = encode(message);
   message.term = ~std::uint64_t{0};
   const auto back = decode(encode(message));

@@ -97,7 +97,7 @@ void world::welcomed(agent& a, const welcome& w) {
 void world::fenced(agent& a, const fence& f) {
   const bool mine = std::ranges::any_of(
       a.seats, [&](const auto& s) { return s.second.seat == f.seat && s.second.incarnation <= f.up_to; });
-  if (!mine) return;
+  if (!mine && !(a.seats.empty() && f.process == a.greeting.process)) return;
   sim_.trace([&] { return fmt::format("agent{} is fenced and joins again", a.index); });
   ++losses_;
   ++a.greeting.process;
