@@ -85,7 +85,7 @@ void take_answers(context& c, phase p) {
     case phase::cleaning:
       return emptied(c);
     case phase::unholding:
-      c.s.held.clear();
+      if (op.program.size() < 2 || op.program[1] != phase::unholding) c.s.held.clear();
       return;
     case phase::undraining:
       for (const auto seat : op.leavers) set_seat_state(c, seat, seat_state::active);

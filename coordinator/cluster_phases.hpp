@@ -121,7 +121,8 @@ inline constexpr std::array shrink{cleaning, planning,   draining,  wave_staging
                                    opening,  connecting, switching, probation,    closing,         releasing};
 inline constexpr std::array replace{halting,    planning, cleaning, staging,  opening,
                                     connecting, resuming, closing,  releasing};
-inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding};
+// Twice unholding: a member that has let go may still be held by what another one announced in a step before it let go itself.
+inline constexpr std::array undo{disarming, dropping, releasing, undraining, cleaning, unholding, unholding};
 inline constexpr std::array undo_start{halting, releasing};  // some may step already
 inline constexpr std::array give_up{halting, releasing};     // out of service; joiners may step still
 inline constexpr std::array take_back{reverting, halting, releasing, undraining, cleaning};

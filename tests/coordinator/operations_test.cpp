@@ -57,6 +57,29 @@ TEST(Rebalance, InSynchronousModeStopsEverybodyFirst) {
   EXPECT_TRUE(b.state.held.empty());
 }
 
+TEST(Rebalance, WhatIsAbortedWhileItStopsEverybodyLetsGoTwice) {
+  auto c = bench::default_config();
+  c.use_async = false;
+  auto b = serving(3, c);
+  b.heat();
+  const auto id = b.accepted_id(forced_rebalance());
+  ASSERT_TRUE(b.at(phase::holding));
+  b.answer(seat_id{0});
+  b.ask(abort_request{id});
+  for (int round = 0; round < 2; ++round) {
+    ASSERT_TRUE(b.at(phase::unholding));
+    EXPECT_EQ(b.state.held.size(), 3u);
+    for (std::uint32_t seat = 0; seat < 3; ++seat) {
+      ASSERT_FALSE(b.waiting[seat_id{seat}].empty());
+      EXPECT_TRUE(std::holds_alternative<command::unhold>(b.waiting[seat_id{seat}].back().body));
+      b.waiting[seat_id{seat}] = {b.waiting[seat_id{seat}].back()};
+      b.answer(seat_id{seat});
+    }
+  }
+  EXPECT_TRUE(b.state.held.empty());
+  EXPECT_EQ(b.ended(id).outcome, "aborted");
+}
+
 TEST(Rebalance, DryRunMovesNothing) {
   auto b = serving(3);
   b.heat();
