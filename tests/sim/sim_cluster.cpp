@@ -79,8 +79,9 @@ bool world::quiet() const {
       agents_, [](const agent& a) { return !a.returns && (!a.alive || a.seats.size() == a.greeting.ranks.size()); });
   const bool answered =
       s.members.empty() || std::ranges::all_of(clients_, [](const client& c) { return c.next == c.steps; });
-  return coordinator_up_ && !writing_ && all_there && answered && !s.running && s.queue.empty() && s.previews.empty() &&
-         !s.shares_asked && s.now_ms >= s.rest_until_ms;
+  const bool all_heard = std::ranges::none_of(s.members, [&](seat_id seat) { return s.unheard.contains(seat); });
+  return coordinator_up_ && !writing_ && all_there && all_heard && answered && !s.running && s.queue.empty() &&
+         s.previews.empty() && !s.shares_asked && s.now_ms >= s.rest_until_ms && sim_.now() >= held_until_us_;
 }
 
 std::string world::unrest() const {

@@ -108,6 +108,7 @@ class world {
 
   // sim_network.cpp: messages
   std::uint64_t delay_us();
+  std::uint64_t held_us(const direction& on);
   void to_coordinator(agent& from, message_body body);
   void send_to_agent(std::uint32_t index, std::uint64_t life, message_body body);
   bool swallowed(const message_body& body);
@@ -174,6 +175,7 @@ class world {
   cluster::state_saver saver_;
   cluster::effect_gate gate_;  // holds effects back until they may leave
   bool coordinator_up_ = true, writing_ = false;
+  std::uint64_t held_until_us_ = 0;  // then the last kept message arrives
   std::uint64_t coordinator_life_ = 0, disk_slow_until_us_ = 0, dead_for_us_ = 0;
   death death_due_ = death::none;
   std::uint64_t writes_until_death_ = 0;

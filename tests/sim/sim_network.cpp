@@ -10,6 +10,13 @@ std::uint64_t world::delay_us() {
   return sim_.roll.between(200, weather_.delay_most_us);
 }
 
+// How long what is sent now is kept back.
+std::uint64_t world::held_us(const direction& on) {
+  if (sim_.now() >= on.cut_until_us) return 0;
+  held_until_us_ = std::max(held_until_us_, on.cut_until_us);
+  return on.cut_until_us - sim_.now();
+}
+
 // Answers that tell of a switch or of a table in use: what they tell of has happened.
 bool world::swallowed(const message_body& body) {
   const auto* o = std::get_if<seat_outcome>(&body);
@@ -23,7 +30,7 @@ bool world::swallowed(const message_body& body) {
 void world::to_coordinator(agent& from, message_body body) {
   const bool cut = sim_.now() < from.up.cut_until_us;
   if ((cut && !from.up.keeps) || swallowed(body)) return;
-  const std::uint64_t held = cut ? from.up.cut_until_us - sim_.now() : 0;
+  const auto held = held_us(from.up);
   agent_message m{from.index, from.life, coordinator_life_, std::move(body)};
   for (int copies = sim_.roll.chance(weather_.repeat) ? 2 : 1; copies > 0; --copies) {
     if (sim_.roll.chance(weather_.loss)) continue;
@@ -39,7 +46,7 @@ void world::send_to_agent(std::uint32_t index, std::uint64_t life, message_body 
   const auto& to = agents_[index].down;
   const bool cut = sim_.now() < to.cut_until_us;
   if (cut && !to.keeps) return;
-  const std::uint64_t held = cut ? to.cut_until_us - sim_.now() : 0;
+  const auto held = held_us(to);
   for (int copies = sim_.roll.chance(weather_.repeat) ? 2 : 1; copies > 0; --copies) {
     if (sim_.roll.chance(weather_.loss)) continue;
     const auto delay = held + delay_us();
