@@ -1,5 +1,6 @@
 // The coordinator's settings file.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <fstream>
@@ -11,7 +12,7 @@ namespace {
 
 struct config_file : ::testing::Test {
   result<coordinator_config> read(const std::string& text) {
-    const auto path = ::testing::TempDir() + "coordinator_config_test.toml";
+    const auto path = ::testing::TempDir() + "coordinator_config_test_" + std::to_string(getpid()) + ".toml";
     std::ofstream(path) << text;
     auto out = read_coordinator_config(path);
     std::remove(path.c_str());
