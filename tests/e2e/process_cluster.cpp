@@ -185,12 +185,15 @@ bool process_cluster::settle(const std::vector<std::string>& agents) {
                                  [&](const auto& seat) { return seat.agent == agent && seat.state != "lost"; });
     });
   };
-  if (!wait_until(there) || !wait_idle()) return false;
-  if (active() != agents) {
+  // Asked for even where it is so already: after a loss the cluster may want to grow again, of its own accord. And more than
+  // once: that may have begun meanwhile.
+  for (int attempts = 5; attempts > 0; --attempts) {
+    if (!wait_until(there) || !wait_idle()) return false;
     const auto id = scale_to(agents);
-    if (!id || !control_->wait(*id, 60s)) return false;
+    if (!id || !control_->wait(*id, 60s) || !wait_idle()) return false;
+    if (active() == agents) return true;
   }
-  return wait_idle() && active() == agents;
+  return false;
 }
 
 void process_cluster::start_agent(const std::string& agent) {
