@@ -72,8 +72,8 @@ result<std::unique_ptr<communicator>> cuda_builder::connect(epoch_t epoch, seat_
     mine = it->second;
   }
   auto made = join(epoch, self, members, mine, until);
+  forget(epoch);  // first: a late cancel() must not raise the stop word of whoever takes the lane next
   if (!made) exchange_.give_back(mine.lane);
-  forget(epoch);
   return made;
 }
 

@@ -43,8 +43,8 @@ class mapping {
   bool foreign_;
 };
 
-// Threads: any; map() may take 20 to 34 ms for a peer's first mapping. All memory is allocated at start: allocating or
-// freeing pinned memory waits for every kernel of the process, and with it for one that waits for a peer of this process.
+// Threads: any; map() may take 20 to 34 ms for a peer's first mapping. All memory is allocated at start: freeing
+// pinned memory waits for every kernel of the context, and with it for one that waits for a peer of this process.
 class exchange_memory {
  public:
   static constexpr std::uint32_t lanes = 3;

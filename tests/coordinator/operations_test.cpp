@@ -44,11 +44,16 @@ TEST(Rebalance, StagesPublishesAndReclaimsWithoutHolding) {
   EXPECT_TRUE(b.legal());
 }
 
-TEST(Rebalance, InSynchronousModeStopsEverybodyFirst) {
+bench synchronous() {
   auto c = bench::default_config();
   c.use_async = false;
   auto b = serving(3, c);
   b.heat();
+  return b;
+}
+
+TEST(Rebalance, InSynchronousModeStopsEverybodyFirst) {
+  auto b = synchronous();
   const auto id = b.accepted_id(forced_rebalance());
   ASSERT_TRUE(b.at(phase::holding));
   b.answer_all();
@@ -58,10 +63,7 @@ TEST(Rebalance, InSynchronousModeStopsEverybodyFirst) {
 }
 
 TEST(Rebalance, WhatIsAbortedWhileItStopsEverybodyLetsGoTwice) {
-  auto c = bench::default_config();
-  c.use_async = false;
-  auto b = serving(3, c);
-  b.heat();
+  auto b = synchronous();
   const auto id = b.accepted_id(forced_rebalance());
   ASSERT_TRUE(b.at(phase::holding));
   b.answer(seat_id{0});
