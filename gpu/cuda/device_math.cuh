@@ -83,6 +83,8 @@ __device__ inline void report(fault_view* fault, fault_kind kind, std::uint32_t 
   fault->slot = slot;
   fault->named = named;
   fault->held = held;
+  __threadfence_system();
+  *static_cast<volatile std::uint32_t*>(&fault->complete) = 1;
 }
 
 }  // namespace ballast::gpu::cuda

@@ -135,11 +135,12 @@ status cuda_forward::run(model_index model, step_t step, std::span<float> hidden
   std::memcpy(work_.rows_in(), hidden.data(), hidden.size_bytes());
   if (auto ok = check(cudaGraphLaunch(graph, stream_.get()), "starting a step"); !ok) return give_up(ok);
   if (auto ok = done_.record(stream_); !ok) return give_up(ok);
-  const auto end_nccl = [&] {
-    if (comm.nccl() != nullptr) comm.nccl()->end();
-  };
-  const auto waited =
-      wait_for(done_, comm.links(), comm.stop(), host::clock::now() + settings_.timeout, &work_.fault(), end_nccl);
+  wait_hooks hooks{.fault = &work_.fault()};
+  if (comm.nccl() != nullptr)  // a fault travels with the answers
+    hooks.unblock = [&] { comm.nccl()->end(); };
+  else  // at once: the others' kernels wait for answers, and what is left of this step may be queued behind them
+    hooks.tell = [&] { (void)give_up(fault_of(comm)); };
+  const auto waited = wait_for(done_, comm.links(), comm.stop(), host::clock::now() + settings_.timeout, hooks);
   comm.advance(m.shape.layers);
   if (!waited) {
     const auto passed = done_.passed();

@@ -169,7 +169,7 @@ status nccl_exchange::prove(nccl_world& world, const cuda_communicator::parts& p
   if (issued) issued = copy(values + half, mail);  // what this rank wrote, returned
   if (issued) issued = event_.record(stream_);
   if (!issued) return issued;
-  if (auto ok = wait_for(event_, *parts.links, parts.stop, until, nullptr, [&] { world.end(); }); !ok) return ok;
+  if (auto ok = wait_for(event_, *parts.links, parts.stop, until, {.unblock = [&] { world.end(); }}); !ok) return ok;
   for (std::uint32_t m = 0; m < members; ++m) {
     if (m == rank) continue;
     for (std::uint32_t i = 0; i < letter; ++i)

@@ -3,9 +3,19 @@
 #include "gpu/cuda/patience_impl.hpp"
 
 namespace ballast::gpu::cuda {
+namespace {
+
+fault_kind reported(fault_view* fault) {
+  if (fault == nullptr || std::atomic_ref(fault->complete).load() == 0) return fault_none;
+  return static_cast<fault_kind>(fault->kind);
+}
+
+bool is_own(fault_kind kind) { return kind == fault_wrong_expert || kind == fault_no_slot; }
+
+}  // namespace
 
 status wait_for(const event& done, host::host_communicator& links, stop_word stop, host::clock::time_point until,
-                fault_view* fault, const std::function<void()>& unblock) {
+                const wait_hooks& hooks) {
   const auto aborted = [&] {
     return fail(errc::aborted, fmt::format("communicator of epoch {} was aborted", links.epoch()));
   };
@@ -25,18 +35,21 @@ status wait_for(const event& done, host::host_communicator& links, stop_word sto
       return fail(errc::io,
                   fmt::format("{}; and the GPU has not come free since: restart this agent", outcome.error().text));
     if (!outcome) continue;
+    const auto fault = reported(hooks.fault);
+    const bool faulty = fault != fault_none;
+    if (is_own(fault) && hooks.tell) hooks.tell();
     outcome = links.alive();
     if (outcome && now >= until)
       outcome = fail(errc::timed_out, fmt::format("epoch {} step {}: the GPUs of the members did not finish in time",
                                                   links.epoch(), links.step()));
-    const bool faulty = fault != nullptr && std::atomic_ref(fault->kind).load() != fault_none;
-    if (outcome && unblock && !faulty && stop.raised()) outcome = aborted();
+    if (outcome && hooks.unblock && !faulty && stop.raised()) outcome = aborted();
     if (!outcome || faulty) stop.raise();
-    if (!outcome && unblock) unblock();
+    if (!outcome && hooks.unblock) hooks.unblock();
     if ((!outcome || faulty) && !ending) until = now + grace;
     ending = ending || !outcome || faulty;
   }
-  if (outcome && stop.raised() && (fault == nullptr || fault->kind == fault_stopped)) outcome = aborted();
+  const auto fault = reported(hooks.fault);
+  if (outcome && stop.raised() && (hooks.fault == nullptr || fault == fault_stopped)) outcome = aborted();
   return outcome;
 }
 

@@ -70,6 +70,7 @@ struct step_view {
 struct fault_view {
   std::uint32_t kind;  // fault_kind, the first one met
   std::uint32_t layer, source, slot, named, held;
+  std::uint32_t complete;  // not zero: all of the above is written
 };
 enum fault_kind : std::uint32_t {
   fault_none = 0,
