@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 
+#include "messages/result.hpp"
+
 namespace ballast::log {
 namespace {
 
@@ -45,24 +47,16 @@ spdlog::level::level_enum native(level l) noexcept {
   return spdlog::level::off;
 }
 
-// What a peer sends may end up in a line: control characters must not forge a second one or steer a terminal.
-std::string one_line(std::string_view text) {
-  std::string line(text);
-  for (char& c : line)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
-  return line;
-}
-
 }  // namespace
 
 void set_level(level lowest) { lowest_level.store(lowest, std::memory_order_relaxed); }
 
-void set_process_name(std::string_view name) { logger().set_pattern(pattern_for(one_line(name))); }
+void set_process_name(std::string_view name) { logger().set_pattern(pattern_for(on_one_line(std::string(name)))); }
 
 bool enabled(level l) noexcept { return l != level::off && l >= lowest_level.load(std::memory_order_relaxed); }
 
 void write(level l, std::string_view line) {
-  if (enabled(l)) logger().log(native(l), "{}", one_line(line));
+  if (enabled(l)) logger().log(native(l), "{}", on_one_line(std::string(line)));
 }
 
 }  // namespace ballast::log

@@ -129,7 +129,8 @@ TEST(hostile, placements_that_make_no_sense_are_refused_with_layer_and_slot) {
   EXPECT_THAT(map_error(sglang("[]")).text, HasSubstr("not a table"));
   EXPECT_THAT(map_error(sglang("[[0,1000000]]")).text, HasSubstr("1000001 experts are named"));
   EXPECT_THAT(map_error(R"({"layer_list":[{"layer_id":0,"device_list":[1]}]})").text, HasSubstr("no device_list"));
-  EXPECT_THAT(map_error(R"({"layer_list":[{"layer_id":0,"device_list":[[],1]}]})").text, HasSubstr("without device_id"));
+  EXPECT_THAT(map_error(R"({"layer_list":[{"layer_id":0,"device_list":[[],1]}]})").text,
+              HasSubstr("without device_id"));
   EXPECT_THAT(map_error(R"({"layer_list":[1]})").text, HasSubstr("layer_list"));
   EXPECT_THAT(map_error("num_slots: 2\ninitial_global_assignments:\n  3: [0, 1]\n  5: [0, 1]\n").text,
               HasSubstr(":4: layer 4 is missing"));
@@ -147,6 +148,8 @@ TEST(hostile, placements_that_make_no_sense_are_refused_with_layer_and_slot) {
 TEST(hostile, keys_that_are_there_twice_are_refused) {
   EXPECT_THAT(map_error(R"({"physical_to_logical_map":[[0]],"physical_to_logical_map":[[0,1]]})").text,
               HasSubstr("'physical_to_logical_map' is there twice"));
+  EXPECT_THAT(map_error(R"({"num_r\nks\u001b[2J":2,"num_r\nks\u001b[2J":2})").text,
+              HasSubstr("'num_r ks [2J' is there twice"));
 }
 
 // A gigabyte of one thing, as a small compressed file.
