@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "agent/agent.hpp"
+#include "messages/freed_memory.hpp"
 #include "messages/log.hpp"
 
 namespace {
@@ -16,8 +17,11 @@ int complain(const ballast::error& e) {
 // Waits for SIGINT or SIGTERM, or until the coordinator refuses the agent for good.
 int wait_for_the_end(const ballast::agent& agent, const sigset_t& signals) {
   const timespec look_again{0, 200'000'000};
-  while (::sigtimedwait(&signals, nullptr, &look_again) < 0)
+  ballast::freed_memory freed;
+  while (::sigtimedwait(&signals, nullptr, &look_again) < 0) {
     if (const auto verdict = agent.verdict(); !verdict) return complain(verdict.error());
+    freed.tick();
+  }
   return 0;
 }
 

@@ -9,6 +9,7 @@
 #include "coordinator/await_lead.hpp"
 #include "coordinator/open_store.hpp"
 #include "coordinator/service.hpp"
+#include "messages/freed_memory.hpp"
 #include "messages/log.hpp"
 
 namespace {
@@ -46,9 +47,11 @@ ballast::result<bool> serve(ballast::link_context& context, const ballast::coord
   std::printf("ready: control %s events %s\n", (*service)->address().c_str(), (*service)->events_address().c_str());
   std::fflush(stdout);
   bool ending = false, ours = true;
+  ballast::freed_memory freed;
   while (!ending && ours) {
     ending = stopped_within(signals, std::chrono::milliseconds(200));
     ours = (*service)->held() != ballast::possession::lost;
+    freed.tick();
   }
   if (ending)
     ballast::log::info("stopping");
