@@ -44,7 +44,9 @@ std::string text_of(const soak_report& r) {
 std::string json_of(const soak_report& r) {
   using document = nlohmann::ordered_json;
   document growths = document::array();
-  for (const auto& g : r.growths)
+  for (const auto& g : r.growths) {
+    document weighed = document::array();
+    for (const auto& w : g.weighed) weighed.push_back({w.age_s, w.rss_bytes});
     growths.push_back({{"process", g.process},
                        {"minutes", g.minutes},
                        {"judged", g.judged},
@@ -52,7 +54,9 @@ std::string json_of(const soak_report& r) {
                        {"rss_last", g.last.rss_bytes},
                        {"rss_growth", g.judged ? g.rss() : 0},
                        {"descriptors", g.last.descriptors},
-                       {"threads", g.last.threads}});
+                       {"threads", g.last.threads},
+                       {"weighed", weighed}});
+  }
   return document{{"seed", r.seed},
                   {"minutes", r.minutes},
                   {"answered", r.answered},

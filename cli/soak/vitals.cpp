@@ -4,10 +4,39 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <span>
+#include <tuple>
+#include <utility>
 
 namespace ballast {
+namespace {
+
+template <class T>
+T median(std::vector<T> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
+// At the first and the last of them, two at least.
+std::pair<std::uint64_t, std::uint64_t> ends_of_trend(std::span<const weighing> all) {
+  std::vector<double> slopes, heights;
+  for (auto a = all.begin(); a != all.end(); ++a)
+    for (auto b = a + 1; b != all.end(); ++b)
+      slopes.push_back((static_cast<double>(b->rss_bytes) - static_cast<double>(a->rss_bytes)) / (b->age_s - a->age_s));
+  const auto slope = median(std::move(slopes));
+  for (const auto& w : all) heights.push_back(static_cast<double>(w.rss_bytes) - slope * w.age_s);
+  const auto height = median(std::move(heights));
+  const auto at = [&](const weighing& w) {
+    return static_cast<std::uint64_t>(std::llround(std::max(0.0, height + slope * w.age_s)));
+  };
+  return {at(all.front()), at(all.back())};
+}
+
+}  // namespace
 
 std::optional<vitals> read_vitals(pid_t pid) {
   const auto folder = fmt::format("/proc/{}/", pid);
@@ -45,7 +74,7 @@ void vitals_watch::note(double now_s, const std::string& process, pid_t pid, con
   of.samples.push_back({now_s - of.began_s, seen});
 }
 
-vitals vitals_watch::typical(const life& of, double from_s, double to_s) const {
+vitals vitals_watch::typical(const life& of, double from_s, double to_s) {
   std::vector<std::uint64_t> rss;
   vitals out{0, ~0u, ~0u};
   for (const auto& s : of.samples) {
@@ -55,8 +84,20 @@ vitals vitals_watch::typical(const life& of, double from_s, double to_s) const {
     out.threads = std::min(out.threads, s.seen.threads);
   }
   if (rss.empty()) return {};
-  std::ranges::nth_element(rss, rss.begin() + static_cast<std::ptrdiff_t>(rss.size() / 2));
-  out.rss_bytes = rss[rss.size() / 2];
+  out.rss_bytes = median(rss);
+  return out;
+}
+
+std::vector<weighing> vitals_watch::weighings(const life& of) const {
+  std::vector<weighing> out;
+  for (std::size_t from = 0, to = 0; from < of.samples.size(); from = to) {
+    const auto start = of.samples[from].age_s;
+    while (++to < of.samples.size() && of.samples[to].age_s - of.samples[to - 1].age_s <= limits_.apart_s &&
+           of.samples[to].age_s - start < limits_.window_s) {
+    }
+    const auto end = of.samples[to - 1].age_s;
+    out.push_back({(start + end) / 2, typical(of, start, end).rss_bytes});
+  }
   return out;
 }
 
@@ -67,10 +108,14 @@ std::vector<growth> vitals_watch::growths() const {
     growth g;
     g.process = process;
     g.minutes = (of.seen_s - of.began_s) / 60;
-    const auto warm = std::ranges::find_if(of.samples, [&](const sample& s) { return s.age_s >= limits_.warm_up_s; });
-    g.judged = warm != of.samples.end() && age >= warm->age_s + 2 * limits_.window_s;
-    if (g.judged) g.first = typical(of, warm->age_s, warm->age_s + limits_.window_s);
+    g.weighed = weighings(of);
     g.last = typical(of, std::max(0.0, age - limits_.window_s), age);
+    const auto warm = std::ranges::find_if(g.weighed, [&](const auto& w) { return w.age_s >= limits_.warm_up_s; });
+    g.judged = g.weighed.end() - warm >= 2 && age >= warm->age_s + 2 * limits_.window_s;
+    if (g.judged) {
+      g.first = typical(of, limits_.warm_up_s, warm->age_s + limits_.window_s);
+      std::tie(g.first.rss_bytes, g.last.rss_bytes) = ends_of_trend({warm, g.weighed.end()});
+    }
     out.push_back(g);
   }
   return out;

@@ -70,6 +70,25 @@ TEST(vitals, that_are_looked_at_now_and_then_are_compared_from_the_first_look_af
   EXPECT_NEAR(g.minutes, 15, 0.2);
 }
 
+TEST(vitals, that_stand_out_at_one_look_do_not_grow_and_those_that_creep_below_their_swing_do) {
+  const auto looked_at = [](auto rss) {
+    vitals_watch watch;
+    watch.see(0, "a", 7);
+    for (int look = 0; look < 13; ++look)
+      for (int s = 0; s < 8; ++s) watch.note(150 * look + s, "a", 7, {rss(look), 20, 8});
+    return watch;
+  };
+  const auto last_is_high = looked_at([](int look) { return (look == 12 ? 104 : 100) * mib; });
+  EXPECT_TRUE(last_is_high.verdict()) << last_is_high.verdict().error().text;
+  const auto creeps = looked_at([](int look) {
+    const int swing[] = {0, 3, -3, 2, -2};
+    return static_cast<std::uint64_t>(100'000 + 300 * look + 1'000 * swing[look % 5]) * 1024;
+  });
+  EXPECT_FALSE(creeps.verdict());
+  EXPECT_NEAR(creeps.growths().front().rss(), 0.03, 0.01);
+  EXPECT_EQ(creeps.growths().front().weighed.size(), 13u);
+}
+
 TEST(vitals, of_a_young_process_are_not_judged) {
   const auto watch = watched([](double s) { return vitals{static_cast<std::uint64_t>(s) * mib, 20, 8}; }, 400);
   EXPECT_TRUE(watch.verdict());
