@@ -31,6 +31,7 @@ struct loads_note { handed_over<load_summary> loads; };
 struct fetch_note { handed_over<const fetch_job> job; };
 struct open_note { std::uint64_t sequence = 0; epoch_t epoch = 0; };
 struct connect_note { std::uint64_t sequence = 0; epoch_t epoch = 0; seat_id self{}; handed_over<const std::vector<comm_member>> members; };
+struct cancel_note { epoch_t epoch = 0; };  // after all that was asked for this epoch
 struct discard_note { handed_over<discarded_things> what; };
 struct node_note { handed_over<const envelope> message; };
 struct tick_note {};
@@ -42,7 +43,8 @@ using rank_actor = caf::typed_actor<caf::reacts_to<seated>, caf::reacts_to<unsea
 // Brings weights in. Detached: it blocks on links and files.
 using transfer_actor = caf::typed_actor<caf::reacts_to<fetch_note>>;
 // Opens, connects and destroys communicators. Detached: all of these block.
-using builder_actor = caf::typed_actor<caf::reacts_to<open_note>, caf::reacts_to<connect_note>, caf::reacts_to<discard_note>>;
+using builder_actor = caf::typed_actor<caf::reacts_to<open_note>, caf::reacts_to<connect_note>, caf::reacts_to<cancel_note>,
+                                       caf::reacts_to<discard_note>>;
 // The agent: speaks with the coordinator for all its ranks. Scheduled; never blocks.
 using node_actor = caf::typed_actor<caf::reacts_to<node_note>, caf::reacts_to<tick_note>>;
 
@@ -74,6 +76,7 @@ CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::loads_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::fetch_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::open_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::connect_note)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::cancel_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::discard_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::node_note)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(ballast::tick_note)

@@ -56,6 +56,15 @@ void forward_loop::add_communicator(std::unique_ptr<gpu::communicator> comm) {
   communicators_[epoch] = std::move(comm);
 }
 
+void forward_loop::drop_communicator(epoch_t epoch) {
+  std::unique_ptr<gpu::communicator> dropped;  // outlives the lock
+  const std::lock_guard lock(mutex_);
+  const auto found = communicators_.find(epoch);
+  if (found == communicators_.end() || found->second.get() == current_) return;
+  dropped = std::move(found->second);
+  communicators_.erase(found);
+}
+
 void forward_loop::abort_communicators(epoch_t only) noexcept {
   std::lock_guard lock(mutex_);
   for (auto& [epoch, comm] : communicators_)

@@ -82,6 +82,7 @@ class forward_loop {
   // Any thread; never blocks. Bounded by what the coordinator has under way and by the front end's session budget.
   void post(loop_item_body item);
   void add_communicator(std::unique_ptr<gpu::communicator> comm);  // connected; used when an order names its epoch
+  void drop_communicator(epoch_t epoch);                           // destroys it here, unless steps run on it
   void abort_communicators(epoch_t only = 0) noexcept;             // 0: all. The loop goes on, interrupted
   void set_load_interval(std::uint32_t steps) noexcept { load_interval_.store(steps ? steps : 1); }
   const loop_pulse& pulse() const noexcept { return pulse_; }

@@ -98,7 +98,13 @@ struct rank_shell {
   }
   void abort_communicators() {
     unit->loop->abort_communicators();
-    for (const auto epoch : std::exchange(opened, {})) unit->device->builder().cancel(epoch);
+    for (const auto epoch : std::exchange(opened, {})) cancel(epoch);
+  }
+  // At once, which ends a connect under way; and in the builder's turn, which may not have come to the open yet, or may
+  // just have handed the communicator to the loop.
+  void cancel(epoch_t epoch) const {
+    unit->device->builder().cancel(epoch);
+    self->send(builder, cancel_note{epoch});
   }
   void fetch(fetch_job job) {
     job.generation = unit->fetch_generation;
@@ -149,7 +155,7 @@ struct rank_shell {
   void perform(const rank_effect::abort_comm& e) const { unit->loop->abort_communicators(e.epoch); }
   void perform(const rank_effect::drop_comms& e) {
     for (const auto epoch : opened)
-      if (epoch != e.keep) unit->device->builder().cancel(epoch);
+      if (epoch != e.keep) cancel(epoch);
     std::erase_if(opened, [&](epoch_t epoch) { return epoch != e.keep; });
   }
   void perform(rank_effect::drain& e) {

@@ -30,6 +30,10 @@ builder_actor::behavior_type communicator_builder(builder_actor::pointer, rank_u
               outcome = fail(built.error());
             tell(rank, rank_event::connected{note.sequence, note.epoch, outcome});
           },
+          [unit](const cancel_note& note) {
+            unit->device->builder().cancel(note.epoch);
+            unit->loop->drop_communicator(note.epoch);
+          },
           [](const discard_note& note) { note.what->clear(); }};
 }
 

@@ -63,7 +63,8 @@ class communicator_builder {
   // communicator to the caller. Errors: timed_out, aborted, corrupt.
   virtual result<std::unique_ptr<communicator>> connect(epoch_t epoch, seat_id self, const std::vector<member>& members,
                                                         std::chrono::milliseconds deadline) = 0;
-  // Forgets the half opened for `epoch`; a connect under way answers `aborted`. Any thread.
+  // Forgets the half opened for `epoch`; a connect under way answers `aborted`. Any thread; an open() that has not
+  // returned yet is not undone: call it again from the builder thread, too.
   virtual void cancel(epoch_t epoch) noexcept = 0;
 };
 

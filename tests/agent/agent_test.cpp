@@ -190,6 +190,20 @@ TEST_F(agents_test, halted_ranks_resume_on_a_new_communicator_without_losing_a_s
   }
 }
 
+// The builder may not have come to the open yet when it is told to forget it. Sixteen halves may be open, no more.
+TEST_F(agents_test, communicators_that_are_given_up_while_they_are_opened_are_forgotten) {
+  start(1);
+  serve_on({0});
+  for (epoch_t epoch = 2; epoch < 66; ++epoch) {
+    script.send(0, command::open_comm{epoch});
+    const auto closed = script.await(0, script.send(0, command::close_comm{1}));
+    EXPECT_TRUE(closed.ok) << closed.failure.text;
+  }
+  const auto opened = script.await(0, script.send(0, command::open_comm{66}));
+  EXPECT_TRUE(opened.ok) << opened.failure.text;
+  expect_exact(0, "after", 1);
+}
+
 TEST_F(agents_test, a_switch_is_taken_back_in_probation) {
   start(2);
   serve_on({0, 1});
