@@ -6,8 +6,8 @@
 namespace ballast {
 
 // Gives freed memory back to the system now and then. glibc keeps what each thread freed, in up to eight arenas a core,
-// so that a process grows with every burst of work on another thread, for weeks. For a program's main thread; nothing
-// else may wait for it, as each arena is locked in turn while it is looked through.
+// so that a process grows with every burst of work on yet another thread. For a program's main thread, which waits for
+// signals only: each arena is locked in turn while it is looked through.
 class freed_memory {
  public:
   using clock = std::chrono::steady_clock;
