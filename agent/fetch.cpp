@@ -33,7 +33,9 @@ void note(rank_unit& unit, const stage_item& item, const page_source& source, co
 }
 
 // From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
-result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried) {
+// `room` is the thread's own for a bundle: new memory for each would take as long as reading it.
+result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried,
+                                std::vector<std::byte>& room) {
   const gpu::page_key key{item.layer, item.expert};
   for (auto source = item.sources.begin() + static_cast<std::ptrdiff_t>(untried); source != item.sources.end();
        ++source) {
@@ -43,9 +45,9 @@ result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::pa
     note(unit, item, *source, pulled.error());
   }
   auto& pool = unit.device->pages(item.model);
-  std::vector<std::byte> bundle(pool.page_bytes());
-  if (auto read = (*unit.models)[item.model]->bundle(item.layer, item.expert, bundle); !read) return fail(read.error());
-  if (auto written = pool.write(page, bundle); !written) return fail(written.error());
+  room.resize(pool.page_bytes());
+  if (auto read = (*unit.models)[item.model]->bundle(item.layer, item.expert, room); !read) return fail(read.error());
+  if (auto written = pool.write(page, room); !written) return fail(written.error());
   if (auto sealed = pool.seal(page, key, std::nullopt); !sealed) return fail(sealed.error());
   return std::uint64_t{0};
 }
@@ -71,6 +73,7 @@ status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_
                    std::span<const slot_write> writes, std::uint64_t& bytes) {
   if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
   const auto pulled = pull_group(unit, items, writes);
+  std::vector<std::byte> room;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (pulled[i]) {
       bytes += *pulled[i];
@@ -78,7 +81,7 @@ status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_
     }
     if (pulled[i].error().code == errc::aborted) return fail(pulled[i].error());
     if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
-    const auto fetched = fetch_one(unit, items[i], writes[i].page, 1);
+    const auto fetched = fetch_one(unit, items[i], writes[i].page, 1, room);
     if (!fetched) return fail(fetched.error());
     bytes += *fetched;
   }
@@ -88,15 +91,16 @@ status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_
 // From the checkpoint, by several threads: reading and converting is what takes time when a deployment starts.
 status read_group(rank_unit& unit, const fetch_job& job, std::span<const stage_item> items,
                   std::span<const slot_write> writes) {
-  constexpr std::size_t most_readers = 8;
+  constexpr std::size_t most_readers = 16;
   const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   status outcome;
   const auto read = [&] {
+    std::vector<std::byte> room;
     for (auto i = next++; i < items.size(); i = next++) {
       const auto fetched = given_up(unit, job) ? fail(errc::aborted, "staging was given up")
-                                               : fetch_one(unit, items[i], writes[i].page, 0);
+                                               : fetch_one(unit, items[i], writes[i].page, 0, room);
       if (fetched) continue;
       next = items.size();
       const std::lock_guard lock(mutex);

@@ -1,5 +1,6 @@
 #include "agent/model/checkpoint_model.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -69,13 +70,18 @@ class checkpoint_model final : public model_source {
 
   status bundle(std::uint32_t layer, std::uint32_t expert, std::span<std::byte> out) const override {
     if (auto ok = check_bundle_request(model_.shape, expert_, layer, expert, out.size()); !ok) return ok;
-    std::memset(out.data(), 0, out.size());
     const auto& sources = layers_[layer].experts[expert];
+    std::size_t filled = 0;
+    const auto clear_until = [&](std::size_t end) { std::ranges::fill(out.subspan(filled, end - filled), std::byte{}); };
     for (std::size_t i = 0; i < sources.size(); ++i) {
       const auto bytes = sources[i].bytes();
       if (!bytes) return fail(bytes.error());
-      std::memcpy(out.data() + expert_.tensors[i].offset, bytes->data(), bytes->size());
+      const std::size_t offset = expert_.tensors[i].offset;
+      clear_until(offset);
+      std::memcpy(out.data() + offset, bytes->data(), bytes->size());
+      filled = offset + bytes->size();
     }
+    clear_until(out.size());
     return {};
   }
 

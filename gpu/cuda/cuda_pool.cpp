@@ -42,7 +42,9 @@ status cuda_page_pool::allocate(std::uint32_t pages) {
               cudaGetErrorString(code));
   }
   const auto chunk = std::min(longest_chunk, stride_);
-  for (auto* s : {&in_[0], &in_[1], &in_[2], &in_[3], &out_}) {
+  std::vector<staging*> rooms{&out_};
+  for (auto& s : in_) rooms.push_back(&s);
+  for (auto* s : rooms) {
     auto made = staging::make(chunk);
     if (!made) return fail(made.error());
     *s = std::move(*made);

@@ -63,7 +63,7 @@ class cuda_page_pool final : public page_pool {
   memory pages_;
   std::optional<cudaIpcMemHandle_t> handle_;
   page_book book_;
-  std::array<staging, 4> in_;  // pages are loaded by several threads when a deployment starts
+  std::array<staging, 8> in_;  // pages are loaded by many threads at once: at start, and when a rank is lost
   std::atomic<unsigned> turn_{0};
   mutable staging out_;
   mutable std::mutex sum_mutex_;  // guards what follows
