@@ -72,7 +72,9 @@ class checkpoint_model final : public model_source {
     if (auto ok = check_bundle_request(model_.shape, expert_, layer, expert, out.size()); !ok) return ok;
     const auto& sources = layers_[layer].experts[expert];
     std::size_t filled = 0;
-    const auto clear_until = [&](std::size_t end) { std::ranges::fill(out.subspan(filled, end - filled), std::byte{}); };
+    const auto clear_until = [&](std::size_t end) {
+      std::ranges::fill(out.subspan(filled, end - filled), std::byte{});
+    };
     for (std::size_t i = 0; i < sources.size(); ++i) {
       const auto bytes = sources[i].bytes();
       if (!bytes) return fail(bytes.error());

@@ -10,6 +10,7 @@
 #include "cli/signals.hpp"
 #include "cli/verbs/verbs.hpp"
 #include "coordinator/service.hpp"
+#include "messages/freed_memory.hpp"
 #include "messages/log.hpp"
 
 namespace ballast::verbs {
@@ -81,8 +82,10 @@ status serve(const common_options& common, const serve_options& options, std::os
                        (*service)->events_address(), (*ranks)->front_end(), read_in->agent.ranks);
   }
   out << std::flush;
+  freed_memory freed;
   while (!stop.wait(std::chrono::milliseconds(500))) {
     if (auto verdict = (*ranks)->verdict(); !verdict) return fail(verdict.error());
+    freed.tick();
   }
   (*ranks)->stop();
   (*service)->stop();
