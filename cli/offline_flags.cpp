@@ -1,9 +1,11 @@
 #include "cli/offline_flags.hpp"
 
+#include "policies/formats/expert_map.hpp"
+
 namespace ballast {
 namespace {
 
-const CLI::Range ranks_range(1U, 65536U), nodes_range(1U, 65536U), layers_range(0U, 1024U);
+const CLI::Range ranks_range(1U, 65536U), nodes_range(1U, 65536U), layers_range(0U, policies::most_dense_layers);
 
 void add_recording_flags(CLI::App& to, recording_options& r) {
   to.add_option("--stats", r.stats, "recorded loads of any engine; - is standard input")->required();

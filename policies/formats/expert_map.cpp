@@ -50,6 +50,9 @@ status check_layer(const expert_map& map, std::size_t layer) {
 status check(const expert_map& map) {
   if (map.layers.empty() || map.slots() == 0 || map.experts == 0)
     return fail(errc::malformed, "a placement without layers or slots");
+  if (map.first_layer > most_dense_layers)
+    return fail(errc::malformed, "layers begin with " + text(map.first_layer) + "; at most " + text(most_dense_layers) +
+                                     " dense ones come before them: is the number right?");
   if (map.experts > map.slots())
     return fail(errc::malformed, text(map.experts) + " experts are named, a layer has " + text(map.slots()) + " slots");
   if (!map.shares.empty() && map.shares.size() != map.layers.size())

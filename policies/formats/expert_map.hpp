@@ -11,6 +11,7 @@
 namespace ballast::policies {
 
 inline constexpr std::int32_t empty_slot = -1;
+inline constexpr std::uint32_t most_dense_layers = 1024;  // before the first with experts; forms list them one by one
 
 struct expert_map {
   std::string model, fingerprint;                 // empty where the file says nothing
@@ -25,7 +26,7 @@ struct expert_map {
   bool operator==(const expert_map&) const = default;
 };
 
-// Layers of one length, ids in -1..experts-1, every expert in every layer, slots that the ranks (if known) share
+// At most most_dense_layers before them; layers of one length, ids in -1..experts-1, every expert in every layer, slots that the ranks (if known) share
 // evenly, shares in (0, 1] summing to 1. Errors: malformed, naming layer and slot.
 status check(const expert_map& map);
 

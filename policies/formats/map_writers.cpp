@@ -107,6 +107,10 @@ result<std::string> text_of(const expert_map& map, file_format format, std::uint
   if (format == file_format::vllm_ascend && map.ranks == 0)
     return fail(errc::invalid_argument, "vllm-ascend's form lists devices; give --ranks");
   const auto dense = first_dense_layers != 0 ? first_dense_layers : map.first_layer;
+  if (dense > most_dense_layers)
+    return fail(
+        errc::invalid_argument,
+        fmt::format("{} dense layers before those with experts; at most {} can be written", dense, most_dense_layers));
   switch (format) {
     case file_format::vllm:
       return vllm(map);

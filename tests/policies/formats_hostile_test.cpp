@@ -209,6 +209,25 @@ TEST(hostile, shapes_that_would_fill_the_memory_are_refused) {
       HasSubstr("more than any model has"));
 }
 
+// Found by libFuzzer: a short file that says its layers begin with the millionth, of which SGLang's form lists them
+// all.
+TEST(hostile, layers_that_begin_beyond_any_model_are_refused) {
+  const auto far = map_error("initial_global_assignments:\n  951933: [0, 1]\n");
+  EXPECT_EQ(far.code, errc::malformed);
+  EXPECT_THAT(far.text, HasSubstr("layers begin with 951933; at most 1024"));
+  const auto ours = map_error(R"({"record_type":"ballast_placement","version":1,"num_ranks":2,"num_layers":1,)"
+                              R"("num_logical_experts":2,"first_layer":951933,"p2l_map":[[0,1]]})");
+  EXPECT_THAT(ours.text, HasSubstr("951933"));
+
+  const scratch_file last("initial_global_assignments:\n  1024: [0, 1]\n");
+  const auto got = read_expert_map(last.path(), {.ranks = 2});
+  ASSERT_TRUE(got) << got.error().text;
+  EXPECT_TRUE(text_of(got->map, file_format::sglang));
+  const auto refused = text_of(got->map, file_format::sglang, 1025);
+  ASSERT_FALSE(refused);
+  expect_one_line(refused.error());
+}
+
 TEST(hostile, a_compressed_file_cut_off_behind_a_line_ends_there) {
   const auto text = content_of(data_file("vllm_loads.jsonl"));
   const scratch_file at("", ".gz");
