@@ -24,8 +24,8 @@ struct cuda_transport_options {
 // peers that copy (map_frames.hpp).
 // What is paid when: the first pull from a source maps its pages of that model (20 to 34 ms where they lie on another
 // GPU) unless warm() or pull_dense() has done so; later ones pay nothing. A source that has gone is noticed, and its
-// mappings are closed, at the pulls that follow. Pages come in batches of up to 160 MiB, three under way; a batch is
-// published once the GPU has summed it.
+// mappings are closed, at the pulls that follow. Pages come in batches of up to 160 MiB, or of 250 us where their
+// speed is limited, three under way; a batch is published once the GPU has summed it.
 class cuda_transport final : public weight_transport {
  public:
   static result<std::unique_ptr<cuda_transport>> open(const host::wire_context& context, const host::address_pattern& pattern,

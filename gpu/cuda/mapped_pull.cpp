@@ -41,7 +41,9 @@ std::size_t mapped_pull::keys_at_once() const {
 }
 
 std::size_t mapped_pull::pages_at_once() const {
-  return std::clamp<std::size_t>(batch_bytes / pool_.page_bytes(), 1, checksum_batch::most);
+  const auto limit = with_.speed.bytes_per_s() / (std::chrono::microseconds(std::chrono::seconds(1)) / batch_time);
+  const auto bytes = with_.speed.limited() ? std::min<std::size_t>(limit, batch_bytes) : batch_bytes;
+  return std::clamp<std::size_t>(bytes / pool_.page_bytes(), 1, checksum_batch::most);
 }
 
 status mapped_pull::issue_located(std::size_t first, const source_link::located& found) {

@@ -38,6 +38,8 @@ class mapped_pull {
 
  private:
   static constexpr std::size_t batch_bytes = std::size_t{160} << 20;
+  // Of a limited pull: small, so that what has just arrived is summed while the GPU's cache still has some of it.
+  static constexpr std::chrono::microseconds batch_time{250};
 
   struct batch {
     std::vector<std::size_t> items;
