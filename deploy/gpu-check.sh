@@ -68,10 +68,10 @@ if [[ $gpus -ge 2 ]]; then
   echo "== figures: a quarter of all slots changes places"
   run "$programs/cuda_transfer_bench"
   if [[ -n $quick ]]; then
-    run "$programs/cuda_live_bench" 0 48 1 12288 100 48 1 12288 100 48 1 3072
+    run "$programs/cuda_live_bench" 0 48 1 12288 1 100 48 1 12288 1 50 48 1 12288 1
   else
-    run "$programs/cuda_live_bench" 0 8 1 12288 0 48 1 12288 100 48 1 12288 50 48 1 12288 100 48 0 12288 \
-      100 48 1 3072 50 48 1 3072 100 48 1 1024 50 48 1 1024
+    run "$programs/cuda_live_bench" 0 8 1 12288 1 0 48 1 12288 1 100 48 1 12288 1 50 48 1 12288 1 \
+      100 48 0 12288 1 100 48 1 3072 1 100 48 1 12288 0 50 48 1 12288 0
   fi
   echo "== figures: two agents as processes, $layers layers"
   timeout 400 python3 tests/gpu/two_processes.py "$programs" --layers "$layers" --cycles "$cycles" || failed=1

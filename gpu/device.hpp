@@ -39,6 +39,7 @@ struct device_limits {
   std::chrono::milliseconds collective_timeout{10'000};  // a member that stays away longer has failed
   std::uint64_t pull_bytes_per_s = 0;                    // of this rank's own pulls; 0: as fast as they go
   std::uint64_t pull_piece_bytes = 12u << 20;  // at once, where pulls are paced: between pieces a step has the links
+  bool pull_by_rhythm = true;  // paced pulls go when they disturb steps least; false: whenever they are due
   bool verify_pages = true;  // false: pages copied within a host are used unverified; messages are verified always
   bool count_loads = true;   // false: slot_counts stay as they are
 };

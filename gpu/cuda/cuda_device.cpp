@@ -171,6 +171,7 @@ status cuda_device::open_links(const device_options& o) {
                                         {.ordinal = ordinal_,
                                          .bytes_per_s = o.limits.pull_bytes_per_s,
                                          .piece_bytes = o.limits.pull_piece_bytes,
+                                         .rhythm = o.limits.pull_by_rhythm ? forward_->rhythm() : nullptr,
                                          .verify = o.limits.verify_pages});
   if (!transport) return fail(transport.error());
   transport_ = std::move(*transport);

@@ -81,8 +81,15 @@ status cuda_transport::pull_of_model(const std::string& source, std::span<const 
   } else if (view->base == nullptr) {
     pull_pieces(source, items, out, deadline);
   } else {
-    ended =
-        mapped_pull({*copier_, speed_, stop_, counts_, options_.verify, options_.piece_bytes}, **link, *view, pool, deadline).run(items, out);
+    const mapped_pull::tools with{.copier = *copier_,
+                                  .speed = speed_,
+                                  .rhythm = rhythm_,
+                                  .rhythm_word = options_.rhythm,
+                                  .stop = stop_,
+                                  .counts = counts_,
+                                  .verify = options_.verify,
+                                  .paced_bytes = options_.piece_bytes};
+    ended = mapped_pull(with, **link, *view, pool, deadline).run(items, out);
   }
   if (!ended) forget_if_gone(source, ended.error().code);
   // Whatever is wrong with this model there, another may be in order.

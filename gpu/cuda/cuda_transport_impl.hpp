@@ -16,6 +16,7 @@ struct cuda_transport_options {
   int ordinal = 0;
   std::uint64_t bytes_per_s = 0;  // of this rank's pulls; 0: as fast as they go
   std::uint64_t piece_bytes = 12u << 20;  // of one copy, where bytes_per_s limits
+  const std::uint32_t* rhythm = nullptr;  // of steps beside the pulls: limited ones go by it; null: there are none
   bool allow_mappings = true;     // false: everything as messages
   bool verify = true;             // false: copied pages are published without a checksum of what arrived
 };
@@ -24,8 +25,8 @@ struct cuda_transport_options {
 // peers that copy (map_frames.hpp).
 // What is paid when: the first pull from a source maps its pages of that model (20 to 34 ms where they lie on another
 // GPU) unless warm() or pull_dense() has done so; later ones pay nothing. A source that has gone is noticed, and its
-// mappings are closed, at the pulls that follow. Pages come in batches of up to 160 MiB, or of 250 us where their
-// speed is limited, three under way; a batch is published once the GPU has summed it.
+// mappings are closed, at the pulls that follow. Pages come in batches of up to 160 MiB, or of what comes in a
+// millisecond where their speed is limited, three under way; a batch is published once the GPU has summed it.
 class cuda_transport final : public weight_transport {
  public:
   static result<std::unique_ptr<cuda_transport>> open(const host::wire_context& context, const host::address_pattern& pattern,
@@ -63,6 +64,7 @@ class cuda_transport final : public weight_transport {
   const cuda_transport_options options_;
   host::cancellation stop_;
   host::pace speed_;
+  step_rhythm rhythm_;
   host::piece_puller puller_;
   transfer_counts counts_;
   std::unique_ptr<page_copier> copier_;

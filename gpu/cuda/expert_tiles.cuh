@@ -22,7 +22,7 @@ struct expert_args {
   float* answers;        // null: those of the exchange
   std::uint32_t* queue;  // work taken so far, of each kernel
   std::uint32_t layer;
-  bool signals;
+  bool signals;  // the experts of a layer, not the shared one
 };
 
 // Only for slots of at most wide_tokens tokens, of shapes for which can_be_wide().

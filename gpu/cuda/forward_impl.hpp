@@ -29,6 +29,8 @@ class cuda_forward {
   // For communicators that capture their own; as long-lived as this.
   const step_recipe& recipe() const noexcept { return *recipe_; }
   const stream& issuing() const noexcept { return stream_; }
+  // step_rhythm's word; as long-lived as this.
+  const std::uint32_t* rhythm() const noexcept { return work_.view().rhythm; }
 
  private:
   explicit cuda_forward(settings s);

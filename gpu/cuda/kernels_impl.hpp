@@ -71,6 +71,7 @@ struct work_view {
   std::uint32_t* done;    // [4]: blocks of a kernel that have finished; zero between kernels
   std::uint32_t* queue;   // [8]: work taken from the lists, by kernel
   fault_view* fault;      // host-mapped
+  std::uint32_t* rhythm;  // host-mapped: step_rhythm's word
   std::uint32_t* failed;  // step_view::failed
 };
 

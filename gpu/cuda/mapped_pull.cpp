@@ -11,6 +11,7 @@ status mapped_pull::run(std::span<const pull_item> items, std::span<std::optiona
   out_ = out;
   until_ = host::clock::now() + deadline_;
   auto ended = issue_all();
+  if (!ended) with_.copier.abandon();
   while (!under_way_.empty()) {
     auto collected = collect_oldest();
     if (ended) ended = std::move(collected);
@@ -41,27 +42,32 @@ std::size_t mapped_pull::keys_at_once() const {
 }
 
 std::size_t mapped_pull::pages_at_once() const {
-  const auto limit = with_.speed.bytes_per_s() / (std::chrono::microseconds(std::chrono::seconds(1)) / batch_time);
+  const auto limit = with_.speed.bytes_per_s() / (std::chrono::milliseconds(std::chrono::seconds(1)) / batch_time);
   const auto bytes = with_.speed.limited() ? std::min<std::size_t>(limit, batch_bytes) : batch_bytes;
   return std::clamp<std::size_t>(bytes / pool_.page_bytes(), 1, checksum_batch::most);
 }
 
 status mapped_pull::issue_located(std::size_t first, const source_link::located& found) {
-  batch b;
-  const auto flush = [&]() -> status {
-    b.lease = found.lease;
-    b.until = found.until;
-    return issue(std::exchange(b, {}));
-  };
+  open_.lease = found.lease;
+  open_.until = found.until;
   for (std::size_t i = 0; i < found.pages.size(); ++i) {
-    if (!add(b, first + i, found.pages[i]) || b.items.size() < pages_at_once()) continue;
-    if (auto ok = flush(); !ok) return ok;
+    const auto& where = found.pages[i];
+    if (!can_come(first + i, where)) continue;
+    const page_copier::copy page{pool_.at(items_[first + i].page), view_.base + where.page * view_.stride,
+                                 pool_.page_bytes()};
+    if (with_.speed.limited())
+      if (auto ok = copy(page); !ok) return ok;
+    open_.items.push_back(first + i);
+    open_.expected.push_back(where.checksum);
+    open_.copies.push_back(page);
+    if (open_.items.size() < pages_at_once()) continue;
+    if (auto ok = close_batch(); !ok) return ok;
   }
-  return b.items.empty() ? status{} : flush();
+  return close_batch();
 }
 
 // False: this item cannot be pulled, and out says why.
-bool mapped_pull::add(batch& b, std::size_t i, const located_frame& where) {
+bool mapped_pull::can_come(std::size_t i, const located_frame& where) {
   const auto& item = items_[i];
   const auto refuse = [&](errc code, std::string text) {
     out_[i] = fail(code, std::move(text));
@@ -74,45 +80,40 @@ bool mapped_pull::add(batch& b, std::size_t i, const located_frame& where) {
     return refuse(errc::corrupt,
                   fmt::format("{} names page {} of its {} pages", link_.address(), where.page, view_.pages));
   if (auto ok = pool_.check_filling(item.page); !ok) return refuse(ok.error().code, ok.error().text);
-  b.items.push_back(i);
-  b.expected.push_back(where.checksum);
-  b.copies.push_back({pool_.at(item.page), view_.base + where.page * view_.stride, pool_.page_bytes()});
   return true;
 }
 
-status mapped_pull::issue(batch b) {
+// What is open, if anything, is summed as soon as its copies have arrived.
+status mapped_pull::close_batch() {
+  if (open_.items.empty()) return {};
   while (with_.copier.full())
     if (auto ok = collect_oldest(); !ok) return ok;
-  auto ok = copy(b);
-  if (ok) {
-    checksum_batch arrived;
-    arrived.count = static_cast<std::uint32_t>(b.copies.size());
-    for (std::uint32_t i = 0; i < arrived.count; ++i) arrived.at[i] = b.copies[i].to;
-    ok = with_.copier.finish(arrived, pool_.page_bytes(), with_.verify);
-  }
-  if (!ok) {
-    with_.copier.abandon();
-    return ok;
-  }
-  under_way_.push_back(std::move(b));
+  if (with_.stop.cancelled()) return fail(errc::aborted, fmt::format("pull from {} was cancelled", link_.address()));
+  if (!with_.speed.limited())
+    if (auto ok = with_.copier.issue(open_.copies); !ok) return ok;
+  checksum_batch arrived;
+  arrived.count = static_cast<std::uint32_t>(open_.copies.size());
+  for (std::uint32_t i = 0; i < arrived.count; ++i) arrived.at[i] = open_.copies[i].to;
+  if (auto ok = with_.copier.finish(arrived, pool_.page_bytes(), with_.verify); !ok) return ok;
+  batch next;
+  next.lease = open_.lease;
+  next.until = open_.until;
+  under_way_.push_back(std::exchange(open_, std::move(next)));
   return {};
 }
 
-// Unpaced, the whole batch at once; else in pieces, each when its time has come.
-status mapped_pull::copy(const batch& b) {
-  if (with_.stop.cancelled()) return fail(errc::aborted, fmt::format("pull from {} was cancelled", link_.address()));
-  if (!with_.speed.limited()) return with_.copier.issue(b.copies);
-  const auto bytes = pool_.page_bytes();
+// In pieces, each when its time has come.
+status mapped_pull::copy(const page_copier::copy& page) {
   const auto second = with_.speed.bytes_per_s();
-  const auto pieces = bytes > second ? 1 : (bytes + with_.paced_bytes - 1) / with_.paced_bytes;  // a lease outlasts a page
-  const auto piece = ((bytes + pieces - 1) / pieces + 255) / 256 * 256;
-  for (const auto& page : b.copies)
-    for (std::size_t at = 0; at < bytes; at += piece) {
-      if (auto ok = wait_for_pace(); !ok) return ok;
-      const page_copier::copy one{page.to + at, page.from + at, std::min(piece, bytes - at)};
-      with_.speed.spend(one.bytes, host::clock::now());
-      if (auto ok = with_.copier.issue({&one, 1}); !ok) return ok;
-    }
+  const auto pieces =
+      page.bytes > second ? 1 : (page.bytes + with_.paced_bytes - 1) / with_.paced_bytes;  // a lease outlasts a page
+  const auto piece = ((page.bytes + pieces - 1) / pieces + 255) / 256 * 256;
+  for (std::size_t at = 0; at < page.bytes; at += piece) {
+    if (auto ok = wait_for_pace(); !ok) return ok;
+    const page_copier::copy one{page.to + at, page.from + at, std::min(piece, page.bytes - at)};
+    with_.speed.spend(one.bytes, host::clock::now());
+    if (auto ok = with_.copier.issue({&one, 1}); !ok) return ok;
+  }
   return {};
 }
 
@@ -121,10 +122,24 @@ status mapped_pull::wait_for_pace() {
   const auto next = with_.speed.next();
   if (next > until_)
     return fail(errc::timed_out, fmt::format("pull from {}: the pace does not meet the deadline", link_.address()));
-  if (with_.stop.wait_until(next))
-    return fail(errc::aborted, fmt::format("pull from {} was cancelled", link_.address()));
+  for (;;) {
+    const auto go = may_go(next);
+    if (!go) return fail(go.error());
+    if (*go) break;
+    if (with_.stop.wait_until(with_.rhythm.asleep_until(next)))
+      return fail(errc::aborted, fmt::format("pull from {} was cancelled", link_.address()));
+  }
   until_ = host::clock::now() + deadline_;
   return {};
+}
+
+// May the piece go that is due at `due`? Ends the batch meanwhile, if it can be summed now.
+result<bool> mapped_pull::may_go(source_link::time_point due) {
+  if (with_.rhythm_word != nullptr) with_.rhythm.look(*static_cast<const volatile std::uint32_t*>(with_.rhythm_word));
+  if (with_.rhythm.may_copy(due, host::clock::now())) return true;
+  if (with_.rhythm.in_lull())
+    if (auto ok = close_batch(); !ok) return fail(ok.error());
+  return false;
 }
 
 status mapped_pull::collect_oldest() {

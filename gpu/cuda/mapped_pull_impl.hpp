@@ -7,6 +7,7 @@
 
 #include "gpu/cuda/page_copier_impl.hpp"
 #include "gpu/cuda/source_link_impl.hpp"
+#include "gpu/cuda/step_rhythm.hpp"
 #include "gpu/host/pace.hpp"
 #include "gpu/transport.hpp"
 
@@ -25,6 +26,8 @@ class mapped_pull {
   struct tools {
     page_copier& copier;
     host::pace& speed;
+    step_rhythm& rhythm;
+    const std::uint32_t* rhythm_word;  // null: nothing steps here
     host::cancellation& stop;
     transfer_counts& counts;
     bool verify = true;
@@ -38,8 +41,7 @@ class mapped_pull {
 
  private:
   static constexpr std::size_t batch_bytes = std::size_t{160} << 20;
-  // Of a limited pull: small, so that what has just arrived is summed while the GPU's cache still has some of it.
-  static constexpr std::chrono::microseconds batch_time{250};
+  static constexpr std::chrono::milliseconds batch_time{1};  // of a limited pull; a lull ends a batch sooner
 
   struct batch {
     std::vector<std::size_t> items;
@@ -50,10 +52,11 @@ class mapped_pull {
   };
   status issue_all();
   status issue_located(std::size_t first, const source_link::located& found);
-  bool add(batch& b, std::size_t item, const located_frame& where);
-  status issue(batch b);
-  status copy(const batch& b);
+  bool can_come(std::size_t item, const located_frame& where);
+  status copy(const page_copier::copy& page);
+  status close_batch();
   status wait_for_pace();
+  result<bool> may_go(source_link::time_point due);
   status collect_oldest();
   void settle(const batch& b, std::size_t i, std::uint64_t sum);
   void release_done();
@@ -68,6 +71,7 @@ class mapped_pull {
   source_link::time_point until_;
   std::span<const pull_item> items_;
   std::span<std::optional<result<std::uint64_t>>> out_;
+  batch open_;  // of pages whose copies are issued, if limited; else are to be
   std::deque<batch> under_way_;
   std::deque<std::uint64_t> leases_;  // taken and not released; in the order of their batches
 };

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "gpu/cuda/expert_tiles.cuh"
+#include "gpu/cuda/step_rhythm.hpp"
 
 namespace ballast::gpu::cuda {
 
@@ -83,6 +84,7 @@ class weight_ring {
       aim_.first += aim_.count;
     } else {
       const auto item = __shfl_sync(~0u, ahead_, 0);
+      mark(item);
       if (item >= items_) return false;
       ahead_ = take_item();
       const auto active = a_.active[item / groups_];
@@ -97,6 +99,18 @@ class weight_ring {
     at_ = 0;
     aimed_ = true;
     return true;
+  }
+
+  // For pulls beside this step (step_rhythm.hpp). From phase_closing on, what is left takes about as long as a piece.
+  __device__ void mark(std::uint32_t item) const {
+    if (lane() != 0 || !a_.signals) return;
+    const auto say = [&](step_phase phase) {
+      const auto layer = static_cast<std::uint32_t>(signal_value(*a_.step, a_.layer));
+      *static_cast<volatile std::uint32_t*>(a_.work.rhythm) = layer << 2 | phase;
+    };
+    if (Up && item == 0) say(phase_experts);
+    if (!Up && item == items_ / 4) say(phase_closing);
+    if (!Up && item == items_) say(phase_lull);  // the first warp to find nothing: others are at their last
   }
 
   // One piece more, if there is one; a group of copies in any case, as groups are counted.

@@ -81,7 +81,8 @@ result<workspace> workspace::make(const workspace_sizes& sizes) {
        {wish{made.device_, memory_kind::device, measure.size()},
         wish{made.in_, memory_kind::pinned, rows_offset + rows}, wish{made.out_, memory_kind::pinned, rows},
         wish{made.counts_, memory_kind::pinned, m.counts * sizeof(std::uint32_t)},
-        wish{made.fault_, memory_kind::pinned, sizeof(fault_view)}}) {
+        wish{made.fault_, memory_kind::pinned, sizeof(fault_view)},
+        wish{made.rhythm_, memory_kind::pinned, sizeof(std::uint32_t)}}) {
     auto got = memory::make(kind, bytes, "buffers of a step");
     if (!got) return fail(got.error());
     into = std::move(*got);
@@ -90,7 +91,9 @@ result<workspace> workspace::make(const workspace_sizes& sizes) {
   lay_out(place, sizes, m, made.view_, made.step_);
   made.view_.fault = made.fault_.as<fault_view>();
   made.view_.failed = &made.step_->failed;
+  made.view_.rhythm = made.rhythm_.as<std::uint32_t>();
   made.fault() = {};
+  *made.view_.rhythm = 0;
   if (auto ok = check(cudaMemset(made.device_.data(), 0, made.device_.size()), "clearing buffers of a step"); !ok)
     return fail(ok.error());
   return made;

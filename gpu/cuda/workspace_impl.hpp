@@ -31,7 +31,7 @@ class workspace {
 
  private:
   static constexpr std::size_t rows_offset = (sizeof(step_view) + 255) / 256 * 256;
-  memory device_, in_, out_, counts_, fault_;
+  memory device_, in_, out_, counts_, fault_, rhythm_;
   work_view view_{};
   step_view* step_ = nullptr;
 };

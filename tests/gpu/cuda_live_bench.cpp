@@ -31,6 +31,7 @@ struct setting {
   std::uint32_t spare_layers = 8;
   bool verify = true;
   std::uint32_t piece_kib = 12 << 10;  // of a paced copy
+  bool rhythm = true;                  // paced copies go when they disturb steps least
 };
 
 result<live> make_live(const setting& how) {
@@ -41,6 +42,7 @@ result<live> make_live(const setting& how) {
   o.pull_bytes_per_s = how.gbps * 1'000'000'000;
   o.verify_pages = how.verify;
   o.pull_piece_bytes = std::uint64_t{how.piece_kib} << 10;
+  o.pull_by_rhythm = how.rhythm;
   live l;
   auto made = rig::make(o);
   if (!made) return fail(made.error());
@@ -96,12 +98,13 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
   const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
   fmt::print(
-      "rebalance live gbps={} spare_layers={} verify={} piece_kib={} ms={:.1f} GB_per_direction={:.2f} steps={} "
+      "rebalance live gbps={} spare_layers={} verify={} piece_kib={} rhythm={} ms={:.1f} GB_per_direction={:.2f} "
+      "steps={} "
       "quiet_p50={:.3f} "
       "quiet_p99={:.3f} "
       "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
-      asked.gbps, asked.spare_layers, asked.verify, asked.piece_kib, moving.milliseconds(), gb, during.size(), quiet50,
-      quiet99, during50, during99, during99 / quiet99, growth / gb);
+      asked.gbps, asked.spare_layers, asked.verify, asked.piece_kib, asked.rhythm, moving.milliseconds(), gb,
+      during.size(), quiet50, quiet99, during50, during99, during99 / quiet99, growth / gb);
   return true;
 }
 
@@ -161,16 +164,17 @@ bool measure(const setting& how) {
 }  // namespace
 }  // namespace ballast::gpu::bench
 
-// cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB]…: GBPS 0 is unpaced, VERIFY 0 or 1.
+// cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB RHYTHM]…: GBPS 0 is unpaced, VERIFY and RHYTHM 0 or 1.
 int main(int argc, char** argv) {
-  constexpr int words = 4;
+  constexpr int words = 5;
   if ((argc - 1) % words != 0) {
-    fmt::print(stderr, "usage: cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB]...\n");
+    fmt::print(stderr, "usage: cuda_live_bench [GBPS SPARE_LAYERS VERIFY PIECE_KIB RHYTHM]...\n");
     return 2;
   }
   const auto number = [&](int i) { return static_cast<std::uint32_t>(std::strtoul(argv[i], nullptr, 10)); };
   std::vector<ballast::gpu::bench::setting> all;
-  for (int i = 1; i < argc; i += words) all.push_back({number(i), number(i + 1), number(i + 2) != 0, number(i + 3)});
+  for (int i = 1; i < argc; i += words)
+    all.push_back({number(i), number(i + 1), number(i + 2) != 0, number(i + 3), number(i + 4) != 0});
   if (all.empty()) all = {{0, 8}, {0, 48}, {100, 48}, {50, 48}};
   for (const auto& how : all)
     if (how.spare_layers < 2 || how.piece_kib == 0 || !ballast::gpu::bench::measure(how)) return 1;

@@ -71,6 +71,7 @@ result<std::unique_ptr<rig>> rig::make(const rig_options& options) {
   d.limits.max_members = std::max(options.ranks, 2u);
   d.limits.pull_bytes_per_s = options.pull_bytes_per_s;
   d.limits.pull_piece_bytes = options.pull_piece_bytes;
+  d.limits.pull_by_rhythm = options.pull_by_rhythm;
   d.limits.verify_pages = options.verify_pages;
   d.limits.count_loads = options.count_loads;
   const auto layout = dense_layout(options.shape);

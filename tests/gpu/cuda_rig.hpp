@@ -24,7 +24,7 @@ struct rig_options {
   std::uint32_t max_batch_tokens = 256;
   std::uint64_t pull_bytes_per_s = 0;
   std::uint64_t pull_piece_bytes = device_limits{}.pull_piece_bytes;
-  bool verify_pages = true, count_loads = true;
+  bool verify_pages = true, count_loads = true, pull_by_rhythm = true;
 };
 
 class rig {
