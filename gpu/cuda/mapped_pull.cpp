@@ -126,7 +126,7 @@ status mapped_pull::wait_for_pace() {
     const auto go = may_go(next);
     if (!go) return fail(go.error());
     if (*go) break;
-    if (with_.stop.wait_until(with_.rhythm.asleep_until(next)))
+    if (with_.stop.wait_until(with_.rhythm.look_again_at(next)))
       return fail(errc::aborted, fmt::format("pull from {} was cancelled", link_.address()));
   }
   until_ = host::clock::now() + deadline_;

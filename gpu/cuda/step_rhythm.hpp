@@ -34,7 +34,7 @@ class step_rhythm {
   }
   bool in_lull() const noexcept { return steps_run_ && phase() == phase_lull; }
   // After may_copy() said no: until when nobody needs to look again. Phases are short: who waits for one spins.
-  time_point asleep_until(time_point due) const noexcept {
+  time_point look_again_at(time_point due) const noexcept {
     constexpr std::chrono::microseconds wakes_late{150};
     return steps_run_ ? due - wakes_late : due;
   }

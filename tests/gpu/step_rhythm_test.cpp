@@ -22,7 +22,7 @@ TEST(step_rhythm, without_steps_a_piece_goes_when_it_is_due) {
   step_rhythm rhythm;
   rhythm.look(0);
   EXPECT_FALSE(rhythm.may_copy(start + 1us, start));
-  EXPECT_EQ(rhythm.asleep_until(start + 1us), start + 1us);
+  EXPECT_EQ(rhythm.look_again_at(start + 1us), start + 1us);
   EXPECT_TRUE(rhythm.may_copy(start, start));
   EXPECT_TRUE(rhythm.may_copy(start, start + 90us));
   EXPECT_FALSE(rhythm.in_lull());
@@ -34,7 +34,7 @@ TEST(step_rhythm, beside_steps_pieces_go_with_the_experts_and_sums_in_lulls) {
   rhythm.look(word(1, phase_lull));
   EXPECT_FALSE(rhythm.may_copy(start, late));
   EXPECT_TRUE(rhythm.in_lull());
-  EXPECT_LT(rhythm.asleep_until(late), late);  // phases are shorter than timers are late
+  EXPECT_LT(rhythm.look_again_at(late), late);  // phases are shorter than timers are late
   rhythm.look(word(2, phase_experts));
   EXPECT_TRUE(rhythm.may_copy(start, late));
   EXPECT_TRUE(rhythm.may_copy(late, late));
