@@ -26,8 +26,8 @@ struct expert_map {
   bool operator==(const expert_map&) const = default;
 };
 
-// At most most_dense_layers before them; layers of one length, ids in -1..experts-1, every expert in every layer, slots that the ranks (if known) share
-// evenly, shares in (0, 1] summing to 1. Errors: malformed, naming layer and slot.
+// At most most_dense_layers before them; layers of one length, ids in -1..experts-1, every expert in every layer, slots
+// that the ranks (if known) share evenly, shares in (0, 1] summing to 1. Errors: malformed, naming layer and slot.
 status check(const expert_map& map);
 
 // On seats 0.. of map.ranks ranks. A second copy on one rank serves nobody and is left out; its share goes to the
