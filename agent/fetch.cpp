@@ -33,7 +33,7 @@ void note(rank_unit& unit, const stage_item& item, const page_source& source, co
 }
 
 // From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
-// `room` is the thread's own for a bundle: new memory for each would take as long as reading it.
+// `room` is the thread's own for a bundle, so that memory is asked for and cleared once and not for each.
 result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried,
                                 std::vector<std::byte>& room) {
   const gpu::page_key key{item.layer, item.expert};

@@ -6,6 +6,8 @@
 
 namespace ballast::gpu::cuda {
 
+static_assert(step_rhythm::patience < host::pace::catch_up, "what waited for its phase is made up for");
+
 status mapped_pull::run(std::span<const pull_item> items, std::span<std::optional<result<std::uint64_t>>> out) {
   items_ = items;
   out_ = out;
