@@ -21,6 +21,12 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:strict_string_checks=1}
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1:halt_on_error=1}
 export TSAN_OPTIONS=${TSAN_OPTIONS:-suppressions=$PWD/deploy/tsan.supp:halt_on_error=0:second_deadlock_stack=1}
 
+# why_skipped LOG: each reason once, with how many tests it kept from running; ctest tells only that they did not.
+why_skipped() {
+  [[ -r $1 ]] || return 0
+  awk 'reason { count[$0]++; reason = 0 } /: Skipped$/ { reason = 1 } END { for (r in count) print count[r] " x " r }' "$1" | sort -rn
+}
+
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 failed=0
@@ -30,6 +36,8 @@ for preset in "${presets[@]}"; do
   cmake --build --preset "$preset" -j "$jobs"
   echo "== $preset: tests"
   ctest --preset "$preset" -j "$((jobs + 1))" --no-tests=error | tee "$results/$preset" || failed=1
+  echo "== $preset: why tests were skipped"
+  why_skipped "build/$preset/Testing/Temporary/LastTest.log"
 done
 
 echo "== summary"
