@@ -7,6 +7,7 @@
 #include "messages/curve_impl.hpp"
 #include "messages/link_socket_impl.hpp"
 #include "messages/log.hpp"
+#include "messages/zmq_hangups_impl.hpp"
 #include "messages/zmq_parts_impl.hpp"
 
 namespace ballast {
@@ -43,6 +44,18 @@ zmq::message_t frame_of(byte_buffer bytes) {
       held->data(), held->size(), [](void*, void* hint) { delete static_cast<byte_buffer*>(hint); }, held);
 }
 
+void say_once_if_exposed() {
+  static const bool held_back = [] {
+    const bool yes = zmq_hangups_are_held_back();
+    if (!yes)
+      log::warn(
+          "links: a peer that breaks off may make libzmq abort this process; link Ballast into the program itself, "
+          "with libzmq as a shared library");
+    return yes;
+  }();
+  (void)held_back;
+}
+
 std::vector<std::string> split(const std::string& addresses) {
   std::vector<std::string> out;
   for (std::size_t from = 0; from <= addresses.size();) {
@@ -68,8 +81,7 @@ void link_socket::set_options() {
   socket_.set(zmq::sockopt::rcvhwm, frames_in_zmq);
   socket_.set(zmq::sockopt::maxmsgsize, static_cast<std::int64_t>(options_.limits.frame_bytes));
   // A host that vanished without a word is noticed, and its routing id and buffers are given up. Who connects asks for
-  // heartbeats, of which the other side misses some (ttl). Who binds asks for none: libzmq 4.3.4 aborts when one is due
-  // on a connection that was closed while nothing more was taken from it, and anybody may bring that about.
+  // heartbeats, of which the other side misses some (ttl); who binds asks for none.
   if (!options_.bind) {
     const auto silence = static_cast<int>(longest_silence.count());
     socket_.set(zmq::sockopt::heartbeat_ivl, follows() ? silence / 4 : 2000);
@@ -121,6 +133,7 @@ status link_socket::open(std::string& address) {
       const auto at = curve::prepare(socket_, security_, options_.address, true, curve::messages_domain);
       if (!at) return fail(at.error());
       socket_.bind(*at);
+      say_once_if_exposed();
     } else if (auto ok = connect_all(); !ok) {
       return ok;
     }

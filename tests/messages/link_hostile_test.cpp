@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <future>
 #include <random>
 #include <zmq.hpp>
 
 #include "messages/log.hpp"
+#include "messages/zmq_hangups_impl.hpp"
 #include "tests/messages/link_fixture.hpp"
+#include "tests/messages/raw_tcp.hpp"
 
 namespace ballast {
 namespace {
@@ -140,6 +143,57 @@ TEST(link_hostile_tcp, an_oversized_frame_costs_its_sender_the_connection_and_no
   ASSERT_TRUE(dealer->send("", numbered(2)));
   ASSERT_EQ(got.wait_for(2).size(), 2u);
   EXPECT_EQ(got.wait_for(2)[1].first, "d");
+}
+
+// A DEALER as far as a router can tell, byte by byte (ZMTP 3.0, mechanism NULL).
+struct raw_dealer : raw_tcp {
+  explicit raw_dealer(const std::string& address) : raw_tcp(address) {
+    using namespace std::string_literals;
+    send("\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL"s + std::string(48, '\0'));
+    send("\4\x1c\5READY\xbSocket-Type\0\0\0\6DEALER"s);
+    for (std::string got; got.size() < 66;) got += receive();  // its greeting, and the head of its READY
+  }
+  static std::string frame_of(const envelope& message) {
+    const byte_buffer bytes = encode(message);
+    EXPECT_LT(bytes.size(), 256u);
+    return std::string{'\0', static_cast<char>(bytes.size())} +
+           std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  // Until nothing more is taken from it for a while.
+  void send_again_and_again(std::string_view bytes) const {
+    pollfd one{fd(), POLLOUT, 0};
+    while (::poll(&one, 1, 200) == 1)
+      if (::send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT) < 0) break;
+  }
+  void break_off() const {
+    const linger at_once{1, 0};
+    ::setsockopt(fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+};
+
+// libzmq 4.3.4 alone aborts the process of the router here (see zmq_hangups_impl.hpp).
+TEST(link_hostile_tcp, a_flood_of_heartbeats_that_breaks_off_before_it_was_read_harms_nobody) {
+  using namespace std::string_literals;
+  link_context context;
+  inbox of_other;
+  std::promise<void> wakes;
+  const auto until = wakes.get_future().share();
+  auto router =
+      opened(context, router_at(fresh_address("tcp")), [&of_other, until](const auto& peer, envelope message) {
+        until.wait();
+        if (message.id == 2) of_other.put({peer, std::move(message)});
+      });
+  {
+    raw_dealer hostile(router->address());
+    hostile.send_again_and_again(raw_dealer::frame_of(numbered(1)) + "\4\7\4PING\0\0"s);
+    hostile.break_off();
+  }
+  const raw_dealer other(router->address());  // by the same thread of ZeroMQ's: it knows of the end by now
+  wakes.set_value();
+  constexpr std::size_t more = 1000;  // than are kept of the first, and each has its turn
+  for (std::size_t i = 0; i < more; ++i) other.send(raw_dealer::frame_of(numbered(2)));
+  EXPECT_EQ(of_other.wait_for(more).size(), more);
+  EXPECT_TRUE(zmq_hangups_are_held_back());
 }
 
 TEST(link_hostile_inproc, an_oversized_frame_is_refused_with_the_limit) {
