@@ -64,14 +64,20 @@ bool same_shape(const load_matrix& loads, const policies::placement_problem& p) 
 }
 
 // Where shares are solved for whatever comes, a layout has to leave them the choice; and as they do most of the work, a
-// write saves less and may cost less. Policies without options plan as they do.
-std::optional<policies::plan_options> layout_for_shares(const std::string& policy) {
+// write saves less and may cost less.
+policies::plan_options layout_for_shares(policies::plan_options options) {
   constexpr double part_of_price = 0.03;
-  auto options = policies::policy_options(policy);
+  options.write_price *= part_of_price;
+  options.price_per_drift *= part_of_price;
+  return policies::for_solved_shares(options);
+}
+
+// Policies without options plan as they do.
+std::optional<policies::plan_options> options_for(const coordinator_config& config, bool solve_shares) {
+  auto options = policies::policy_options(config.policy);
   if (!options) return std::nullopt;
-  options->write_price *= part_of_price;
-  options->price_per_drift *= part_of_price;
-  return policies::for_solved_shares(*options);
+  options->threads = config.planner_threads;
+  return solve_shares ? layout_for_shares(*options) : *options;
 }
 
 }  // namespace
@@ -102,7 +108,7 @@ plan_request make_request(cluster_state& s, plan_kind kind, const std::vector<mo
       task.problem.history = s.start->recorded.history;
     }
     task.problem.shares_follow = out.solve_shares;
-    if (out.solve_shares) task.problem.options = layout_for_shares(out.policy);
+    task.problem.options = options_for(s.config, out.solve_shares);
     task.problem.target_imbalance = s.config.target_imbalance;
     if (kind != plan_kind::start) task.problem.current = record.current;
     task.everyone = infos_of(s, everyone, m);

@@ -38,6 +38,7 @@ coordinator_config read(const settings& s) {
   c.imbalance_trigger = s.get("imbalance_trigger", c.imbalance_trigger, 1.0, 1e6);
   c.target_imbalance = s.get("target_imbalance", c.target_imbalance, 1.0, 1e6);
   c.min_gain_ratio = s.get("min_gain_ratio", c.min_gain_ratio, 0.0, 1e6);
+  c.planner_threads = number(s, "planner_threads", c.planner_threads, 0, 256);
   c.adds_per_seat = number(s, "adds_per_seat", c.adds_per_seat, 0, many);
   c.heartbeat_ms = number(s, "heartbeat_ms", c.heartbeat_ms, 1, many);
   c.heartbeat_timeout_ms = number(s, "heartbeat_timeout_ms", c.heartbeat_timeout_ms, 1, many);

@@ -1,6 +1,8 @@
 #include "coordinator/service.hpp"
 
+#include <algorithm>
 #include <mutex>
+#include <thread>
 
 #include "coordinator/actors_impl.hpp"
 #include "coordinator/config.hpp"
@@ -100,6 +102,12 @@ void coordinator_service::impl::stop() {
 
 namespace {
 
+// The other half is for whoever serves on the same host.
+std::uint32_t planner_threads() {
+  constexpr std::uint32_t most_of_use = 8;
+  return std::clamp(std::thread::hardware_concurrency() / 2, 1u, most_of_use);
+}
+
 // What the store holds, and the state that it is.
 result<std::shared_ptr<beginning>> begin_from(std::shared_ptr<store> kept, const coordinator_config& config) {
   auto saved = kept->load();
@@ -139,6 +147,7 @@ result<std::unique_ptr<coordinator_service>> coordinator_service::start(link_con
   if (auto ok = check_config(config); !ok) return fail(ok.error());
   if (!config.record_stats.empty())
     if (auto ok = check_recording(config.record_stats); !ok) return fail(ok.error());
+  if (config.planner_threads == 0) config.planner_threads = planner_threads();
   auto from = begin_from(kept, config);
   if (!from) return fail(from.error());
   auto made = std::make_unique<impl>();

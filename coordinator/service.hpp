@@ -25,6 +25,7 @@ struct coordinator_config {
   double imbalance_trigger = 1.05;               // below this mean PAR nothing is planned
   double target_imbalance = 1.0;                 // a layer at or below it is left alone
   double min_gain_ratio = 1.0;                   // predicted gain over the horizon / measured cost must exceed this
+  std::uint32_t planner_threads = 0;             // plans are equal for any number; 0: half of the processors
   std::uint32_t adds_per_seat = 0;               // in one wave; 0: all spare pages
   std::uint32_t heartbeat_ms = 100;
   std::uint32_t heartbeat_timeout_ms = 1000;

@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <functional>
+#include <random>
+
+#include "tests/coordinator/bench.hpp"
 
 namespace ballast::cluster {
 namespace {
@@ -84,6 +87,57 @@ TEST(Plan, EveryMutationIsRefused) {
   plan none = good;
   none.models.clear();
   EXPECT_FALSE(check_plan(request, none));
+}
+
+// As many layers as keep several threads busy, whose loads have no order.
+plan_request growing_by_threads(const std::string& policy, std::uint32_t threads) {
+  auto r = growing();
+  r.policy = policy;
+  auto& p = r.tasks[0].problem;
+  p.layers = 20;
+  p.redundant = 3;
+  p.options = policies::policy_options(policy).value();
+  p.options->threads = threads;
+  std::mt19937 random(5);
+  p.loads.assign(p.layers, std::vector<double>(p.experts));
+  for (auto& layer : p.loads)
+    for (auto& n : layer) n = random() % 1000;
+  auto before = p;
+  before.current.reset();
+  before.seats.pop_back();
+  p.current = *policies::place("static", before);
+  return r;
+}
+
+TEST(Plan, IsTheSameForAnyNumberOfThreads) {
+  for (const std::string policy : {"economy", "quality", "fresh"}) {
+    const auto one = make_plan(growing_by_threads(policy, 1));
+    ASSERT_TRUE(one) << one.error().text;
+    EXPECT_GT(one->models[0].copies, 0u);
+    for (const std::uint32_t threads : {2, 5, 8}) {
+      const auto many = make_plan(growing_by_threads(policy, threads));
+      ASSERT_TRUE(many) << many.error().text;
+      EXPECT_EQ(many->models[0].target, one->models[0].target) << policy << " with " << threads;
+      EXPECT_EQ(many->models[0].table, one->models[0].table) << policy << " with " << threads;
+    }
+  }
+}
+
+TEST(Plan, IsMadeByAsManyThreadsAsTheCoordinatorIsGiven) {
+  auto config = test::bench::default_config();
+  config.policy = "economy";
+  config.planner_threads = 3;
+  for (const auto interval : {0u, 100u}) {
+    config.shares_interval_ms = interval;
+    auto b = test::serving(3, config);
+    b.planner_works = false;
+    b.accepted_id(test::forced_rebalance());
+    ASSERT_TRUE(b.state.running && b.state.running->asked);
+    const auto& options = b.state.running->asked->tasks[0].problem.options;
+    ASSERT_TRUE(options);
+    EXPECT_EQ(options->threads, 3u);
+    EXPECT_EQ(options->solved_shares, interval != 0);
+  }
 }
 
 TEST(Plan, UnknownPolicyIsAnError) {
