@@ -33,7 +33,6 @@ void note(rank_unit& unit, const stage_item& item, const page_source& source, co
 }
 
 // From one of the sources that were not tried yet; from the checkpoint if there is none, or if every source fails.
-// `room` is the thread's own for a bundle, so that memory is asked for and cleared once and not for each.
 result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::page_index page, std::size_t untried,
                                 std::vector<std::byte>& room) {
   const gpu::page_key key{item.layer, item.expert};
@@ -45,9 +44,11 @@ result<std::uint64_t> fetch_one(rank_unit& unit, const stage_item& item, gpu::pa
     note(unit, item, *source, pulled.error());
   }
   auto& pool = unit.device->pages(item.model);
-  room.resize(pool.page_bytes());
-  if (auto read = (*unit.models)[item.model]->bundle(item.layer, item.expert, room); !read) return fail(read.error());
-  if (auto written = pool.write(page, room); !written) return fail(written.error());
+  const auto put = [&](std::size_t offset, std::span<const std::byte> piece) {
+    return pool.write_at(page, offset, piece);
+  };
+  const auto read = (*unit.models)[item.model]->pieces(item.layer, item.expert, room, put);
+  if (!read) return fail(read.error());
   if (auto sealed = pool.seal(page, key, std::nullopt); !sealed) return fail(sealed.error());
   return std::uint64_t{0};
 }

@@ -24,7 +24,7 @@ struct page_key {
 
 // A rank's pages for one model: one allocation, made at start, of `layers * slots_per_layer + spare_pages` pages.
 // Threads: every function may be called from any thread; none waits for the forward's work. Page contents are written only
-// by write() and by a weight transport, and only while the page is `filling`.
+// by write*() and by a weight transport, and only while the page is `filling`.
 // Checksums are the backend's own hash of 64 bits, the same on all ranks of a backend.
 // Life of a page: spare -> filling (take) -> resident (seal: contents verified, checksum kept) -> spare (give_back).
 class page_pool {
@@ -36,8 +36,9 @@ class page_pool {
 
   // A spare page, now filling. Errors: does_not_fit.
   virtual result<page_index> take() = 0;
-  // Copies host bytes into a filling page. Errors: invalid_argument (size, state).
+  // Copies host bytes into a filling page, all of them or a piece. Errors: invalid_argument (size, state).
   virtual status write(page_index page, std::span<const std::byte> bundle) = 0;
+  virtual status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) = 0;
   // Verifies a filling page against `expected` (none: computes it) and makes it resident under `key`. Errors: corrupt.
   virtual status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) = 0;
   // Resident page that holds `key`, if any.

@@ -1,6 +1,7 @@
 #include "agent/model/checkpoint_model.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <optional>
 #include <set>
@@ -70,21 +71,33 @@ class checkpoint_model final : public model_source {
 
   status bundle(std::uint32_t layer, std::uint32_t expert, std::span<std::byte> out) const override {
     if (auto ok = check_bundle_request(model_.shape, expert_, layer, expert, out.size()); !ok) return ok;
+    std::vector<std::byte> unused;
+    return pieces(layer, expert, unused, [out](std::size_t offset, std::span<const std::byte> piece) -> status {
+      std::ranges::copy(piece, out.begin() + static_cast<std::ptrdiff_t>(offset));
+      return {};
+    });
+  }
+
+  // Tensors lie in the mapped file, as a bundle has them; between them it is padded with zeros.
+  status pieces(std::uint32_t layer, std::uint32_t expert, std::vector<std::byte>&,
+                const piece_taker& take) const override {
+    if (auto ok = check_bundle_request(model_.shape, expert_, layer, expert, expert_.bytes); !ok) return ok;
     const auto& sources = layers_[layer].experts[expert];
-    std::size_t filled = 0;
-    const auto clear_until = [&](std::size_t end) {
-      std::ranges::fill(out.subspan(filled, end - filled), std::byte{});
+    std::size_t done = 0;
+    const auto pad_until = [&](std::size_t end) -> status {
+      static constexpr std::array<std::byte, 256> zeros{};
+      for (; done < end; done += std::min(zeros.size(), end - done))
+        if (auto ok = take(done, std::span(zeros).first(std::min(zeros.size(), end - done))); !ok) return ok;
+      return {};
     };
     for (std::size_t i = 0; i < sources.size(); ++i) {
       const auto bytes = sources[i].bytes();
       if (!bytes) return fail(bytes.error());
-      const std::size_t offset = expert_.tensors[i].offset;
-      clear_until(offset);
-      std::memcpy(out.data() + offset, bytes->data(), bytes->size());
-      filled = offset + bytes->size();
+      if (auto ok = pad_until(expert_.tensors[i].offset); !ok) return ok;
+      if (auto ok = take(done, *bytes); !ok) return ok;
+      done += bytes->size();
     }
-    clear_until(out.size());
-    return {};
+    return pad_until(expert_.bytes);
   }
 
  private:

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -37,6 +38,16 @@ class model_source {
   virtual result<std::vector<std::byte>> dense() const = 0;
   // The bundle of one expert, expert_layout(shape).bytes long. Errors: corrupt, io.
   virtual status bundle(std::uint32_t layer, std::uint32_t expert, std::span<std::byte> out) const = 0;
+  // The same in pieces, in order and without gaps, for whoever copies it on: where they lie already, or in `room`, a
+  // thread's own from one bundle to the next, so that memory is asked for and cleared once. What `take` fails with ends
+  // it and is answered.
+  using piece_taker = std::function<status(std::size_t offset, std::span<const std::byte> piece)>;
+  virtual status pieces(std::uint32_t layer, std::uint32_t expert, std::vector<std::byte>& room,
+                        const piece_taker& take) const {
+    room.resize(gpu::expert_layout(shape()).bytes);
+    if (auto ok = bundle(layer, expert, room); !ok) return ok;
+    return take(0, room);
+  }
 };
 
 // Checks at once that every tensor that the kernel reads is there, in the right shape, with its scales: an incomplete

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <thread>
 #include <utility>
 
 #include "agent/model/number_formats.hpp"
@@ -25,27 +26,43 @@ const char* file_dtype(gpu::dtype type) {
   return names[static_cast<std::size_t>(type)];
 }
 
-// Everything the tensors' fill functions share; they run one after the other.
+// Everything the tensors' fill functions share; they run one after the other, expert by expert.
 struct content {
   hf_layout layout{};
   gpu::moe_shape shape;
   gpu::tensor_layout expert, dense;
   std::unique_ptr<model_source> weights;
   std::vector<std::byte> dense_bytes;
-  std::vector<std::byte> bundle;  // of the expert below
-  std::uint32_t bundle_layer = ~0u, bundle_expert = ~0u;
+  std::vector<std::vector<std::byte>> bundles;  // of so many experts from this one on
+  std::uint32_t bundles_layer = ~0u, first_bundle = 0;
 
   std::span<const float> dense_values(std::uint32_t layer, const gpu::tensor_slot& slot) const {
     const std::byte* at = dense_bytes.data() + layer * dense.bytes + slot.offset;
     return {reinterpret_cast<const float*>(at), slot.bytes / sizeof(float)};
   }
 
-  status load_bundle(std::uint32_t layer, std::uint32_t number) {
-    if (layer == bundle_layer && number == bundle_expert) return {};
-    bundle.resize(expert.bytes);
-    if (auto ok = weights->bundle(layer, number, bundle); !ok) return ok;
-    bundle_layer = layer;
-    bundle_expert = number;
+  result<std::span<const std::byte>> bundle(std::uint32_t layer, std::uint32_t number) {
+    if (layer != bundles_layer || number < first_bundle || number - first_bundle >= bundles.size())
+      if (auto ok = make_bundles(layer, number); !ok) return fail(ok.error());
+    return bundles[number - first_bundle];
+  }
+
+  // Of this expert and the ones after it: drawing numbers is what takes time.
+  status make_bundles(std::uint32_t layer, std::uint32_t first) {
+    bundles.resize(std::min(std::max(1u, std::thread::hardware_concurrency()), shape.experts - first));
+    std::vector<status> outcomes(bundles.size());
+    {
+      std::vector<std::jthread> makers;
+      for (std::uint32_t i = 0; i < bundles.size(); ++i)
+        makers.emplace_back([this, layer, first, i, &outcomes] {
+          bundles[i].resize(expert.bytes);
+          outcomes[i] = weights->bundle(layer, first + i, bundles[i]);
+        });
+    }
+    bundles_layer = layer;
+    first_bundle = first;
+    for (auto& outcome : outcomes)
+      if (!outcome) return outcome;
     return {};
   }
 };
@@ -113,8 +130,9 @@ void plan_experts(const shared_content& of, std::uint32_t layer, std::uint32_t d
       auto tensor =
           plan_tensor(expert_tensor(of->layout, decoder_layer, number, slot.name), slot.type, {slot.rows, slot.cols});
       tensor.fill = [of, layer, number, slot](std::span<std::byte> bytes) -> status {
-        if (auto ok = of->load_bundle(layer, number); !ok) return ok;
-        std::memcpy(bytes.data(), of->bundle.data() + slot.offset, bytes.size());
+        const auto bundle = of->bundle(layer, number);
+        if (!bundle) return fail(bundle.error());
+        std::memcpy(bytes.data(), bundle->data() + slot.offset, bytes.size());
         return {};
       };
       out.push_back(std::move(tensor));

@@ -25,6 +25,7 @@ class cuda_page_pool final : public page_pool {
   std::uint32_t spare() const noexcept override { return book_.spare(); }
   result<page_index> take() override { return book_.take(); }
   status write(page_index page, std::span<const std::byte> bundle) override;
+  status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) override;
   status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) override;
   std::optional<page_index> find(page_key key) const override { return book_.find(key); }
   std::uint64_t checksum(page_index page) const override { return book_.checksum(page); }
@@ -32,8 +33,6 @@ class cuda_page_pool final : public page_pool {
   result<std::size_t> read(page_index page, std::span<std::byte> out) const override;
   void give_back(page_index page) override { book_.give_back(page); }
 
-  // Writes a piece of a filling page. Errors: invalid_argument.
-  status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece);
   // Makes a filling page resident that a transport has filled and whose checksum it has verified. Waits for nothing.
   status seal_verified(page_index page, page_key key, std::uint64_t sum) { return book_.publish(page, key, sum); }
   status check_filling(page_index page) const { return book_.check_filling(page, "pull"); }
@@ -63,7 +62,7 @@ class cuda_page_pool final : public page_pool {
   memory pages_;
   std::optional<cudaIpcMemHandle_t> handle_;
   page_book book_;
-  std::array<staging, 8> in_;  // pages are loaded by many threads at once: at start, and when a rank is lost
+  std::array<staging, 16> in_;  // pages are loaded by many threads at once: at start, and when a rank is lost
   std::atomic<unsigned> turn_{0};
   mutable staging out_;
   mutable std::mutex sum_mutex_;  // guards what follows

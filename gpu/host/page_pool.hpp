@@ -21,6 +21,7 @@ class host_page_pool final : public page_pool {
 
   result<page_index> take() override { return book_.take(); }
   status write(page_index page, std::span<const std::byte> bundle) override;
+  status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) override;
   status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) override;
   std::optional<page_index> find(page_key key) const override { return book_.find(key); }
   std::uint64_t checksum(page_index page) const override { return book_.checksum(page); }
@@ -28,8 +29,6 @@ class host_page_pool final : public page_pool {
   result<std::size_t> read(page_index page, std::span<std::byte> out) const override;
   void give_back(page_index page) override { book_.give_back(page); }
 
-  // Writes a piece of a filling page. Errors: invalid_argument.
-  status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece);
   // Copies a piece of the page that holds `key`, if its checksum is the one named. Errors: not_found, invalid_argument.
   status read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const;
   std::optional<std::uint64_t> checksum_of_key(page_key key) const { return book_.checksum_of(key); }

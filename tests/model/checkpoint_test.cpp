@@ -32,6 +32,18 @@ void quantise_shared(const gpu::moe_shape& shape, std::vector<std::byte>& dense)
   }
 }
 
+std::vector<std::byte> joined_pieces(const model_source& model, std::uint32_t layer, std::uint32_t expert) {
+  std::vector<std::byte> room, out;
+  const auto ok =
+      model.pieces(layer, expert, room, [&](std::size_t offset, std::span<const std::byte> piece) -> status {
+        if (offset != out.size()) return fail(errc::corrupt, "a gap, or out of order");
+        out.insert(out.end(), piece.begin(), piece.end());
+        return {};
+      });
+  EXPECT_TRUE(ok) << ok.error().text;
+  return out;
+}
+
 class round_trip : public ::testing::TestWithParam<std::tuple<hf_layout, gpu::dtype>> {};
 
 TEST_P(round_trip, what_was_written_is_read_bit_for_bit) {
@@ -53,6 +65,8 @@ TEST_P(round_trip, what_was_written_is_read_bit_for_bit) {
   for (std::uint32_t layer = 0; layer < shape.layers; ++layer) {
     for (std::uint32_t expert = 0; expert < shape.experts; ++expert) {
       ASSERT_EQ(bundle_of(**model, layer, expert), bundle_of(*seeded, layer, expert)) << layer << " " << expert;
+      ASSERT_EQ(joined_pieces(**model, layer, expert), bundle_of(*seeded, layer, expert)) << layer << " " << expert;
+      ASSERT_EQ(joined_pieces(*seeded, layer, expert), bundle_of(*seeded, layer, expert)) << layer << " " << expert;
     }
   }
 }
@@ -132,6 +146,23 @@ TEST_F(checkpoint, fingerprint_of_a_large_model_tells_what_it_samples) {
   EXPECT_NE(after_change_at(last_tensor), first);
   EXPECT_NE(after_change_at(last_tensor / 2), first);
   EXPECT_EQ(after_change_at(last_tensor - 300), first);  // as documented: between the samples
+}
+
+TEST_F(checkpoint, pieces_end_where_they_are_not_taken) {
+  write();
+  const auto model = test::open_folder(folder_.path());
+  ASSERT_TRUE(model);
+  std::vector<std::byte> room;
+  int taken = 0;
+  const auto ended = (*model)->pieces(1, 2, room, [&](std::size_t, std::span<const std::byte>) -> status {
+    if (++taken == 2) return fail(errc::io, "enough");
+    return {};
+  });
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().text, "enough");
+  EXPECT_EQ(taken, 2);
+  EXPECT_EQ((*model)->pieces(99, 0, room, [](auto, auto) -> status { return {}; }).error().code,
+            errc::invalid_argument);
 }
 
 TEST_F(checkpoint, max_layers_needs_only_the_shards_of_these_layers) {
