@@ -185,12 +185,12 @@ def kill(agents):
     active = [s for s in status()["seats"] if s["state"] == "active"]
     victim = agents[1]
     began = time.monotonic()
-    victim.send_signal(signal.SIGKILL)
-    victim.wait()
+    victim.send_signal(signal.SIGKILL)  # it ends some time later: the driver gives the memory of its GPU back first
     wait_active(1)
     fenced = time.monotonic() - began
     wait_for_steps(2)
     spent = time.monotonic() - began
+    victim.wait()
     wait_for_steps()
     traffic.send_signal(signal.SIGINT)
     report = result(traffic)
