@@ -4,6 +4,7 @@
 #include <atomic>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "agent/rank_unit.hpp"
 #include "messages/log.hpp"
@@ -13,16 +14,73 @@ namespace {
 
 bool given_up(const rank_unit& unit, const fetch_job& job) { return unit.fetch_generation != job.generation; }
 
-// A page for every item before the first byte moves: a job that does not fit costs nothing.
-status take_pages(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes) {
+constexpr auto no_page = ~gpu::page_index{0};  // giving it back has no effect
+
+// A page for every item before the first byte moves: a job that does not fit costs nothing. `kept`: [item] 1 where a
+// spare page still has what is wanted; these come first, before one of them is taken for something else.
+status take_pages(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes,
+                  std::vector<std::uint8_t>& kept) {
   for (const auto& item : job.items) {
     if (item.model >= unit.models->size())
       return fail(errc::not_found, fmt::format("stage: no model {} on this seat", item.model));
-    const auto page = unit.device->pages(item.model).take();
+    const auto page = unit.device->pages(item.model).take_kept({item.layer, item.expert});
+    kept.push_back(page.has_value());
+    writes.push_back({{item.model, item.layer, item.slot}, item.expert, page.value_or(no_page)});
+  }
+  for (std::size_t i = 0; i < writes.size(); ++i) {
+    if (kept[i]) continue;
+    const auto page = unit.device->pages(writes[i].where.model).take();
     if (!page) return fail(page.error());
-    writes.push_back({{item.model, item.layer, item.slot}, item.expert, *page});
+    writes[i].page = *page;
   }
   return {};
+}
+
+// `work(i, room)` for every index, by several threads, each with a room of its own. A failure ends it.
+template <class Work>
+status by_threads(std::size_t count, Work work) {
+  constexpr std::size_t most = 16;
+  const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  status outcome;
+  const auto run = [&] {
+    std::vector<std::byte> room;
+    for (auto i = next++; i < count; i = next++) {
+      const status done = work(i, room);
+      if (done) continue;
+      next = count;
+      const std::lock_guard lock(mutex);
+      outcome = done;
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t t = 1; t < std::min({count, cores, most}); ++t) others.emplace_back(run);
+    run();
+  }
+  return outcome;
+}
+
+// What a spare page kept may have suffered; then it is brought like the others.
+status verify_kept(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes,
+                   std::vector<std::uint8_t>& kept) {
+  return by_threads(writes.size(), [&](std::size_t i, std::vector<std::byte>&) -> status {
+    if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+    auto& pool = unit.device->pages(writes[i].where.model);
+    if (!kept[i]) return {};
+    const auto good = pool.verify(writes[i].page);
+    if (good) return {};
+    if (good.error().code != errc::corrupt) return good;
+    ++unit.corrupt_pulls;
+    log::warn("layer {} expert {} in a spare page: {}", writes[i].where.layer, writes[i].expert, good.error().text);
+    kept[i] = 0;
+    pool.discard(std::exchange(writes[i].page, no_page));
+    const auto page = pool.take();
+    if (!page) return fail(page.error());
+    writes[i].page = *page;
+    return {};
+  });
 }
 
 // Wrong bytes are told apart from sources that are gone: someone may have to look at a network or at memory.
@@ -89,31 +147,14 @@ status fetch_group(rank_unit& unit, const fetch_job& job, std::span<const stage_
   return {};
 }
 
-// From the checkpoint, by several threads: reading and converting is what takes time when a deployment starts.
+// From the checkpoint: reading and converting is what takes time when a deployment starts.
 status read_group(rank_unit& unit, const fetch_job& job, std::span<const stage_item> items,
                   std::span<const slot_write> writes) {
-  constexpr std::size_t most_readers = 16;
-  const std::size_t cores = std::max(1u, std::thread::hardware_concurrency());
-  std::atomic<std::size_t> next{0};
-  std::mutex mutex;
-  status outcome;
-  const auto read = [&] {
-    std::vector<std::byte> room;
-    for (auto i = next++; i < items.size(); i = next++) {
-      const auto fetched = given_up(unit, job) ? fail(errc::aborted, "staging was given up")
-                                               : fetch_one(unit, items[i], writes[i].page, 0, room);
-      if (fetched) continue;
-      next = items.size();
-      const std::lock_guard lock(mutex);
-      outcome = fail(fetched.error());
-    }
-  };
-  {
-    std::vector<std::jthread> readers;
-    for (std::size_t r = 1; r < std::min({items.size(), cores, most_readers}); ++r) readers.emplace_back(read);
-    read();
-  }
-  return outcome;
+  return by_threads(items.size(), [&](std::size_t i, std::vector<std::byte>& room) -> status {
+    if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+    const auto fetched = fetch_one(unit, items[i], writes[i].page, 0, room);
+    return fetched ? status{} : fail(fetched.error());
+  });
 }
 
 std::size_t end_of_group(const std::vector<stage_item>& items, std::size_t first) {
@@ -125,25 +166,49 @@ std::size_t end_of_group(const std::vector<stage_item>& items, std::size_t first
   return end;
 }
 
+// Neighbours with the same first source together.
+status fetch_all(rank_unit& unit, const fetch_job& job, const std::vector<stage_item>& wanted,
+                 const std::vector<slot_write>& into, std::uint64_t& bytes) {
+  for (std::size_t first = 0; first < wanted.size();) {
+    const auto count = end_of_group(wanted, first) - first;
+    const auto items = std::span(wanted).subspan(first, count);
+    const auto writes = std::span(into).subspan(first, count);
+    auto done = items.front().sources.empty() ? read_group(unit, job, items, writes)
+                                              : fetch_group(unit, job, items, writes, bytes);
+    if (!done) return done;
+    first += count;
+  }
+  return {};
+}
+
+// Into out.writes, whose pages are to be given back if it fails.
+status fetch_into(rank_unit& unit, const fetch_job& job, fetch_result& out) {
+  if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+  std::vector<std::uint8_t> kept;
+  if (auto ok = take_pages(unit, job, out.writes, kept); !ok) return ok;
+  if (auto ok = verify_kept(unit, job, out.writes, kept); !ok) return ok;
+  std::vector<stage_item> wanted;
+  std::vector<slot_write> writes;
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (kept[i]) continue;
+    wanted.push_back(job.items[i]);
+    writes.push_back(out.writes[i]);
+  }
+  if (wanted.size() < kept.size())
+    log::debug("rank {}: {} of {} experts were still in spare pages", unit.local_rank, kept.size() - wanted.size(),
+               kept.size());
+  return fetch_all(unit, job, wanted, writes, out.bytes);
+}
+
 }  // namespace
 
 fetch_result fetch_bundles(rank_unit& unit, const fetch_job& job) {
   fetch_result out;
   out.sequence = job.sequence;
-  if (given_up(unit, job)) out.outcome = fail(errc::aborted, "staging was given up");
-  if (out.outcome) out.outcome = take_pages(unit, job, out.writes);
-  for (std::size_t first = 0; out.outcome && first < job.items.size();) {
-    const auto count = end_of_group(job.items, first) - first;
-    const auto items = std::span(job.items).subspan(first, count);
-    const auto writes = std::span<const slot_write>(out.writes).subspan(first, count);
-    out.outcome = items.front().sources.empty() ? read_group(unit, job, items, writes)
-                                                : fetch_group(unit, job, items, writes, out.bytes);
-    first += count;
-  }
-  if (!out.outcome) {
-    for (const auto& w : out.writes) unit.device->pages(w.where.model).give_back(w.page);
-    out.writes.clear();
-  }
+  out.outcome = fetch_into(unit, job, out);
+  if (out.outcome) return out;
+  for (const auto& w : out.writes) unit.device->pages(w.where.model).give_back(w.page);
+  out.writes.clear();
   return out;
 }
 

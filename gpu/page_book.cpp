@@ -3,16 +3,26 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace ballast::gpu {
+namespace {
+
+void erase(std::multimap<page_key, page_index>& from, page_key key, page_index page) {
+  const auto [first, last] = from.equal_range(key);
+  const auto it = std::find_if(first, last, [&](const auto& held) { return held.second == page; });
+  if (it != last) from.erase(it);
+}
+
+}  // namespace
 
 page_book::page_book(std::uint32_t pages) : pages_(pages) {
-  for (auto page = pages; page > 0; --page) spare_.push_back(page - 1);
+  for (auto page = pages; page > 0; --page) empty_.push_back(page - 1);
 }
 
 std::uint32_t page_book::spare() const noexcept {
   const std::lock_guard lock(mutex_);
-  return static_cast<std::uint32_t>(spare_.size());
+  return static_cast<std::uint32_t>(empty_.size() + kept_.size());
 }
 
 void page_book::unpin(page_index page) const noexcept {
@@ -36,21 +46,50 @@ status page_book::check_state(page_index page, page_state wanted, const char* wh
                           names[static_cast<int>(wanted)]));
 }
 
+void page_book::keep_no_more(page_index page) {
+  auto& e = pages_[page];
+  kept_.erase(std::exchange(e.turn, 0));
+  erase(kept_by_key_, e.key, page);
+}
+
+// Takes one out whose bytes nobody reads any more.
+std::optional<page_index> page_book::pick_spare() {
+  const auto unread = [&](page_index p) { return pages_[p].pins == 0; };
+  if (const auto it = std::find_if(empty_.rbegin(), empty_.rend(), unread); it != empty_.rend()) {
+    const auto page = *it;
+    empty_.erase(std::next(it).base());
+    return page;
+  }
+  const auto oldest = std::find_if(kept_.begin(), kept_.end(), [&](const auto& one) { return unread(one.second); });
+  if (oldest == kept_.end()) return std::nullopt;
+  const auto page = oldest->second;
+  keep_no_more(page);
+  return page;
+}
+
 result<page_index> page_book::take() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    if (spare_.empty())
+    if (empty_.empty() && kept_.empty())
       return fail(errc::does_not_fit,
                   fmt::format("no spare page among {}: reclaim one, or configure more spare_pages", pages_.size()));
-    const auto free = std::find_if(spare_.rbegin(), spare_.rend(), [&](page_index p) { return pages_[p].pins == 0; });
-    if (free != spare_.rend()) {
-      const auto page = *free;
-      spare_.erase(std::next(free).base());
-      pages_[page].state = page_state::filling;
-      return page;
+    if (const auto page = pick_spare()) {
+      pages_[*page].state = page_state::filling;
+      return *page;
     }
     unpinned_.wait(lock);
   }
+}
+
+std::optional<page_index> page_book::take_kept(page_key key) {
+  const std::lock_guard lock(mutex_);
+  const auto it = kept_by_key_.find(key);
+  if (it == kept_by_key_.end()) return std::nullopt;
+  const auto page = it->second;
+  keep_no_more(page);
+  pages_[page].state = page_state::resident;
+  by_key_.emplace(key, page);
+  return page;
 }
 
 status page_book::check_filling(page_index page, const char* what) const {
@@ -68,18 +107,20 @@ status page_book::publish(page_index page, page_key key, std::uint64_t sum) {
   return {};
 }
 
-void page_book::give_back(page_index page) {
+void page_book::make_spare(page_index page, bool keep) {
   const std::lock_guard lock(mutex_);
   if (page >= pages_.size() || pages_[page].state == page_state::spare) return;
   auto& e = pages_[page];
-  if (e.state == page_state::resident) {
-    const auto [first, last] = by_key_.equal_range(e.key);
-    const auto it = std::find_if(first, last, [&](const auto& held) { return held.second == page; });
-    if (it != last) by_key_.erase(it);
-  }
-  e.state = page_state::spare;
-  spare_.push_back(page);
+  const bool held = std::exchange(e.state, page_state::spare) == page_state::resident;
+  if (held) erase(by_key_, e.key, page);
+  if (!held || !keep) return empty_.push_back(page);
+  e.turn = ++turns_;
+  kept_.emplace(e.turn, page);
+  kept_by_key_.emplace(e.key, page);
 }
+
+void page_book::give_back(page_index page) { make_spare(page, true); }
+void page_book::discard(page_index page) { make_spare(page, false); }
 
 std::optional<page_index> page_book::find(page_key key) const {
   const std::lock_guard lock(mutex_);

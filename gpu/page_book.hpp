@@ -51,11 +51,14 @@ class page_book {
   std::uint32_t capacity() const noexcept { return static_cast<std::uint32_t>(pages_.size()); }
   std::uint32_t spare() const noexcept;
 
-  result<page_index> take();                                      // spare -> filling. Errors: does_not_fit
+  // spare -> filling: what keeps nothing, else what was given back first. Errors: does_not_fit.
+  result<page_index> take();
+  std::optional<page_index> take_kept(page_key key);              // spare -> resident, if one still holds `key`
   status check_filling(page_index page, const char* what) const;  // Errors: invalid_argument
   // filling -> resident; the caller has verified the bytes. Errors: invalid_argument.
   status publish(page_index page, page_key key, std::uint64_t sum);
-  void give_back(page_index page);  // -> spare; no effect on a spare page
+  void give_back(page_index page);  // -> spare, which keeps what was resident; no effect on a spare page
+  void discard(page_index page);    // -> spare, which keeps nothing
 
   std::optional<page_index> find(page_key key) const;
   std::optional<std::uint64_t> checksum_of(page_key key) const;
@@ -72,17 +75,24 @@ class page_book {
     page_state state = page_state::spare;
     page_key key{};
     std::uint64_t checksum = 0;
+    std::uint64_t turn = 0;  // spare: its place in kept_; 0: it keeps nothing
     mutable std::uint32_t pins = 0;
   };
   void unpin(page_index page) const noexcept;
   status check_state(page_index page, page_state wanted, const char* what) const;
   pin pinned(page_index page) const;
+  std::optional<page_index> pick_spare();
+  void keep_no_more(page_index page);
+  void make_spare(page_index page, bool keep);
 
   mutable std::mutex mutex_;
   mutable std::condition_variable unpinned_;
   std::vector<entry> pages_;                    // its entries guarded by mutex_, as all below
-  std::vector<page_index> spare_;               // a stack
-  std::multimap<page_key, page_index> by_key_;  // several pages may hold one expert while it changes its slot
+  std::vector<page_index> empty_;               // spare pages that keep nothing: a stack
+  std::map<std::uint64_t, page_index> kept_;    // the other ones, in the order in which they were given back
+  std::uint64_t turns_ = 0;
+  // Several pages may hold one expert while it changes its slot.
+  std::multimap<page_key, page_index> by_key_, kept_by_key_;
 };
 
 }  // namespace ballast::gpu

@@ -27,6 +27,8 @@ struct page_key {
 // by write*() and by a weight transport, and only while the page is `filling`.
 // Checksums are the backend's own hash of 64 bits, the same on all ranks of a backend.
 // Life of a page: spare -> filling (take) -> resident (seal: contents verified, checksum kept) -> spare (give_back).
+// A spare page keeps what it held until it is taken for something else, so that an expert that comes back, as after a lost
+// rank or a scale up and down again, need not be brought from elsewhere: spare -> resident (take_kept).
 class page_pool {
  public:
   virtual ~page_pool() = default;
@@ -34,8 +36,10 @@ class page_pool {
   virtual std::uint32_t capacity() const noexcept = 0;
   virtual std::uint32_t spare() const noexcept = 0;
 
-  // A spare page, now filling. Errors: does_not_fit.
+  // A spare page, now filling: one that keeps nothing, else the one that was given back first. Errors: does_not_fit.
   virtual result<page_index> take() = 0;
+  // A spare page that keeps `key`, now resident again; its bytes are as they were, so verify() before a table names it.
+  virtual std::optional<page_index> take_kept(page_key key) = 0;
   // Copies host bytes into a filling page, all of them or a piece. Errors: invalid_argument (size, state).
   virtual status write(page_index page, std::span<const std::byte> bundle) = 0;
   virtual status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) = 0;
@@ -48,6 +52,7 @@ class page_pool {
   virtual result<std::size_t> read(page_index page, std::span<std::byte> out) const = 0;  // copies a resident page out
   // Page is spare again. The caller has made sure that no table names it.
   virtual void give_back(page_index page) = 0;
+  virtual void discard(page_index page) = 0;  // the same, and what it held is not kept
 };
 
 // The entries the grouped GEMM reads: (layer, slot) -> page and the expert it is named for.

@@ -250,7 +250,9 @@ void soak_course::look() {
     if (auto now = control_->get_status()) cluster_ = std::move(*now);
   for (const auto& op : cluster_.operations) {
     if (op.id > noted_) open_.insert(op.id);
-    if (!is_open(op) && open_.erase(op.id) > 0) ++report_->operations[op.kind + " " + op.outcome];
+    if (is_open(op) || open_.erase(op.id) == 0) continue;
+    ++report_->operations[op.kind + " " + op.outcome];
+    if (op.outcome == "failed") ++report_->failures[op.kind + ": " + op.reason];
   }
   for (const auto& op : cluster_.operations) noted_ = std::max(noted_, op.id);
   if (clock::now() - looked_ < look_interval) return;

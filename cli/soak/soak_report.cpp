@@ -38,6 +38,7 @@ std::string text_of(const soak_report& r) {
       r.coordinator_kills, r.hangs, r.aborts, r.page_checks);
   for (const auto& [what, count] : r.operations) out += fmt::format(" {} {},", count, what);
   out.back() = '\n';
+  for (const auto& [why, count] : r.failures) out += fmt::format("failed: {} x {}\n", count, why);
   return out + "\n" + text_of(r.growths) + (r.problem.empty() ? "" : "\nproblem: " + r.problem + "\n");
 }
 
@@ -69,6 +70,7 @@ std::string json_of(const soak_report& r) {
                   {"aborts", r.aborts},
                   {"page_checks", r.page_checks},
                   {"operations", r.operations},
+                  {"failures", r.failures},
                   {"growth", growths},
                   {"problem", r.problem}}
       .dump();

@@ -17,6 +17,7 @@ struct soak_report {
   std::uint64_t answered = 0, lost = 0, wrong = 0, compared = 0;
   std::uint64_t kills = 0, coordinator_kills = 0, hangs = 0, aborts = 0, page_checks = 0;
   std::map<std::string, std::uint64_t> operations;  // "scale done" and the like: how often
+  std::map<std::string, std::uint64_t> failures;    // of those that failed, with the reason
   std::vector<growth> growths;
   std::string problem;  // the first; empty: none
 };

@@ -20,6 +20,7 @@ class host_page_pool final : public page_pool {
   std::uint32_t spare() const noexcept override { return book_.spare(); }
 
   result<page_index> take() override { return book_.take(); }
+  std::optional<page_index> take_kept(page_key key) override { return book_.take_kept(key); }
   status write(page_index page, std::span<const std::byte> bundle) override;
   status write_at(page_index page, std::size_t offset, std::span<const std::byte> piece) override;
   status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) override;
@@ -28,6 +29,7 @@ class host_page_pool final : public page_pool {
   status verify(page_index page) const override;
   result<std::size_t> read(page_index page, std::span<std::byte> out) const override;
   void give_back(page_index page) override { book_.give_back(page); }
+  void discard(page_index page) override { book_.discard(page); }
 
   // Copies a piece of the page that holds `key`, if its checksum is the one named. Errors: not_found, invalid_argument.
   status read_key(page_key key, std::uint64_t sum, std::size_t offset, std::span<std::byte> out) const;

@@ -1,4 +1,5 @@
-// What a stage job brings in: many bundles from the nearest source at once, the rest from other sources or the checkpoint.
+// What a stage job brings in: many bundles from the nearest source at once, the rest from other sources or the
+// checkpoint.
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 
@@ -26,7 +27,8 @@ struct scripted_transport final : gpu::weight_transport {
   const std::string& address() const noexcept override { return here; }
   result<std::uint64_t> bring(const std::string& source, gpu::page_key key, gpu::page_index page) {
     on_pull();
-    if (const auto no = refusals.find({source, key.expert}); no != refusals.end()) return fail(no->second, source + " refuses");
+    if (const auto no = refusals.find({source, key.expert}); no != refusals.end())
+      return fail(no->second, source + " refuses");
     EXPECT_TRUE(pool->write(page, bundle));
     EXPECT_TRUE(pool->seal(page, key, std::nullopt));
     return bundle.size();
@@ -153,6 +155,51 @@ TEST_F(fetching, a_source_that_has_gone_is_tried_once_not_for_every_bundle) {
   EXPECT_EQ(pulls, 1);
   EXPECT_EQ(got.bytes, 0u);
   for (std::uint32_t e = 0; e < 4; ++e) EXPECT_TRUE(from_checkpoint(e));
+}
+
+TEST_F(fetching, what_spare_pages_still_hold_is_not_brought_again) {
+  for (const std::uint32_t e : {0u, 1u, 2u}) want(e, {"a"});
+  const auto before = fetch();
+  ASSERT_TRUE(before.outcome) << before.outcome.error().text;
+  for (const auto& w : before.writes) device->pool.give_back(w.page);
+  device->links.calls.clear();
+  job.items.clear();
+  for (const std::uint32_t e : {3u, 4u, 2u, 0u}) want(e, {"b"});
+  const auto got = fetch();
+  ASSERT_TRUE(got.outcome) << got.outcome.error().text;
+  EXPECT_THAT(device->links.calls, ElementsAre("b many 3 4"));
+  EXPECT_EQ(got.bytes, 2 * bytes());
+  ASSERT_EQ(got.writes.size(), 4u);
+  EXPECT_EQ(got.writes[2].page, before.writes[2].page);
+  EXPECT_EQ(got.writes[3].page, before.writes[0].page);
+  for (const auto& w : got.writes) EXPECT_EQ(device->pool.find({1, w.expert}), w.page);
+}
+
+TEST_F(fetching, what_a_spare_page_holds_comes_first_though_others_need_every_page) {
+  want(5, {"a"});
+  const auto before = fetch();
+  device->pool.give_back(before.writes[0].page);
+  device->links.calls.clear();
+  job.items.clear();
+  for (const std::uint32_t e : {0u, 1u, 2u, 3u, 4u, 5u}) want(e, {"a"});
+  const auto got = fetch();
+  ASSERT_TRUE(got.outcome) << got.outcome.error().text;
+  EXPECT_THAT(device->links.calls, ElementsAre("a many 0 1 2 3 4"));
+}
+
+TEST_F(fetching, what_suffered_in_a_spare_page_is_brought_anew_and_counted) {
+  want(0, {});
+  want(1, {});
+  const auto before = fetch();
+  for (const auto& w : before.writes) device->pool.give_back(w.page);
+  device->pool.raw(before.writes[1].page)[3] ^= std::byte{1};
+  const auto got = fetch();
+  ASSERT_TRUE(got.outcome) << got.outcome.error().text;
+  EXPECT_EQ(got.writes[0].page, before.writes[0].page);
+  EXPECT_TRUE(from_checkpoint(0));
+  EXPECT_TRUE(from_checkpoint(1));
+  EXPECT_EQ(unit.corrupt_pulls, 1u);
+  EXPECT_EQ(device->pool.spare(), 4u);
 }
 
 TEST_F(fetching, a_cancelled_pull_ends_the_job_and_gives_every_page_back) {

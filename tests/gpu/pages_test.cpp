@@ -1,8 +1,10 @@
 // The life of a page, and what a rank reads through slot tables and routing tables.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
+#include <random>
 #include <thread>
 
 #include "gpu/host/page_pool.hpp"
@@ -91,6 +93,102 @@ TEST(pages, one_expert_may_lie_in_two_pages) {
   EXPECT_EQ(pool.find({3, 4}), b);
   pool.give_back(b);
   EXPECT_FALSE(pool.find({3, 4}));
+}
+
+TEST(pages, a_spare_page_keeps_what_it_held_until_it_is_needed) {
+  host_page_pool pool(64, 3);
+  const auto a = resident(pool, {0, 1}, 1), b = resident(pool, {0, 2}, 2);
+  pool.give_back(a);
+  pool.give_back(b);
+  EXPECT_EQ(pool.spare(), 3u);
+  EXPECT_FALSE(pool.find({0, 1})) << "others do not find it";
+  EXPECT_EQ(pool.take_kept({0, 1}), a);
+  EXPECT_EQ(pool.spare(), 2u);
+  EXPECT_EQ(pool.find({0, 1}), a);
+  EXPECT_EQ(pool.checksum(a), host::checksum_of(bytes(64, 1)));
+  EXPECT_TRUE(pool.verify(a));
+  EXPECT_FALSE(pool.take_kept({0, 1})) << "once";
+  pool.give_back(a);
+  const auto empty = pool.take().value(), oldest = pool.take().value();
+  EXPECT_NE(empty, a);
+  EXPECT_NE(empty, b);
+  EXPECT_EQ(oldest, b) << "given back before the other one";
+  EXPECT_FALSE(pool.take_kept({0, 2}));
+  EXPECT_EQ(pool.take_kept({0, 1}), a);
+}
+
+TEST(pages, what_is_discarded_or_was_never_whole_is_not_kept) {
+  host_page_pool pool(64, 2);
+  pool.discard(resident(pool, {0, 1}, 1));
+  EXPECT_EQ(pool.spare(), 2u);
+  EXPECT_FALSE(pool.take_kept({0, 1}));
+  const auto page = pool.take().value();
+  ASSERT_TRUE(pool.write(page, bytes(64, 2)));
+  pool.give_back(page);
+  pool.discard(page);
+  EXPECT_EQ(pool.spare(), 2u);
+  EXPECT_FALSE(pool.take_kept({0, 0}));
+}
+
+// Against a plain list of what each page is.
+TEST(pages, any_row_of_takes_and_returns_leaves_every_page_with_one_role) {
+  struct role {
+    enum { empty, kept, filling, resident } is = empty;
+    page_key key{};
+    int since = 0;
+  };
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    std::mt19937 random(seed);
+    host_page_pool pool(8, 1 + seed % 7);
+    std::vector<role> roles(pool.capacity());
+    const auto pick = [&] { return static_cast<page_index>(random() % roles.size()); };
+    const auto count = [&](auto is) { return std::ranges::count(roles, is, &role::is); };
+    for (int now = 1; now < 300; ++now) {
+      const page_key key{0, static_cast<std::uint32_t>(random() % 4)};
+      switch (const auto page = pick(); random() % 6) {
+        case 0: {
+          const auto taken = pool.take();
+          ASSERT_EQ(taken.has_value(), count(role::empty) + count(role::kept) > 0);
+          if (!taken) break;
+          if (roles[*taken].is == role::kept) {
+            ASSERT_EQ(count(role::empty), 0) << "what keeps nothing goes first";
+            for (const auto& r : roles) ASSERT_FALSE(r.is == role::kept && r.since < roles[*taken].since);
+          }
+          roles[*taken] = {role::filling, {}, now};
+          break;
+        }
+        case 1: {
+          const auto found = pool.take_kept(key);
+          const auto keeps = [&](const role& r) { return r.is == role::kept && r.key == key; };
+          ASSERT_EQ(found.has_value(), std::ranges::any_of(roles, keeps));
+          if (!found) break;
+          ASSERT_TRUE(keeps(roles[*found]));
+          ASSERT_TRUE(pool.verify(*found));
+          roles[*found].is = role::resident;
+          break;
+        }
+        case 2:
+          if (roles[page].is != role::filling) break;
+          ASSERT_TRUE(pool.write(page, bytes(8, static_cast<int>(key.expert))));
+          ASSERT_TRUE(pool.seal(page, key, std::nullopt));
+          roles[page] = {role::resident, key, now};
+          break;
+        case 3:
+          pool.discard(page);
+          if (roles[page].is > role::kept) roles[page].is = role::empty;
+          break;
+        default:
+          pool.give_back(page);
+          if (roles[page].is > role::kept)
+            roles[page] = {roles[page].is == role::resident ? role::kept : role::empty, roles[page].key, now};
+      }
+      ASSERT_EQ(pool.spare(), count(role::empty) + count(role::kept)) << "seed " << seed;
+      for (std::uint32_t e = 0; e < 4; ++e) {
+        const auto holds = [&](const role& r) { return r.is == role::resident && r.key == page_key{0, e}; };
+        ASSERT_EQ(pool.find({0, e}).has_value(), std::ranges::any_of(roles, holds)) << "seed " << seed;
+      }
+    }
+  }
 }
 
 // A reader races with a page that is given back and filled with another expert, over and over.
