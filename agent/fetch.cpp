@@ -65,10 +65,13 @@ status by_threads(std::size_t count, Work work) {
 // What a spare page kept may have suffered; then it is brought like the others.
 status verify_kept(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes,
                    std::vector<std::uint8_t>& kept) {
-  return by_threads(writes.size(), [&](std::size_t i, std::vector<std::byte>&) -> status {
+  std::vector<std::size_t> which;
+  for (std::size_t i = 0; i < kept.size(); ++i)
+    if (kept[i]) which.push_back(i);
+  return by_threads(which.size(), [&](std::size_t n, std::vector<std::byte>&) -> status {
     if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
+    const auto i = which[n];
     auto& pool = unit.device->pages(writes[i].where.model);
-    if (!kept[i]) return {};
     const auto good = pool.verify(writes[i].page);
     if (good) return {};
     if (good.error().code != errc::corrupt) return good;

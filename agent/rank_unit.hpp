@@ -22,7 +22,7 @@ struct rank_unit {
   front_end* clients = nullptr;
   std::function<void(message_body)> uplink;    // to the coordinator; any thread
   std::atomic<std::uint64_t> fetch_generation{0};  // a fetch that began under an older one is given up
-  std::atomic<std::uint64_t> corrupt_pulls{0};     // that brought wrong bytes
+  std::atomic<std::uint64_t> corrupt_pulls{0};     // that brought wrong bytes, and kept pages that have them
   std::atomic<std::uint64_t> replayed{0};          // commands that were not obeyed: repeats, and those out of date
   std::unique_ptr<forward_loop> loop;
 };

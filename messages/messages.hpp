@@ -84,7 +84,7 @@ struct seat_beat {
   double step_ms = 0;               // mean over the last beat, 0 if it made none
   std::vector<version_t> versions;  // applied placement, by model
   std::uint32_t pages = 0;          // that are not spare
-  std::uint64_t corrupt = 0;        // pulls whose bytes were not those of the source, since the process began
+  std::uint64_t corrupt = 0;        // pulls (and pages kept) whose bytes were not those of the source, since the process began
   std::uint32_t stepping_ms = 0;    // that the step under way has taken so far; 0: none is
   bool operator==(const seat_beat&) const = default;
 };
@@ -147,7 +147,7 @@ struct seat_status {
   std::uint32_t replicas = 0;
   double step_ms = 0;
   std::uint32_t pages = 0;    // in use, as it last said
-  std::uint64_t corrupt = 0;  // pulls that were caught with wrong bytes and made again
+  std::uint64_t corrupt = 0;  // pulls, and pages kept, that were caught with wrong bytes and made again
   bool operator==(const seat_status&) const = default;
 };
 struct operation_status {
