@@ -19,6 +19,7 @@ namespace {
 // What a layer adds to a token when topics must outlast many decode steps: the same experts add the same vector each
 // step.
 constexpr float topic_expert_gain = 0.002f;
+constexpr std::uint32_t most_makers = 32;      // threads, each with the weights of an expert
 constexpr std::uint32_t leading_stream = 104;  // part of what a seed means
 
 const char* file_dtype(gpu::dtype type) {
@@ -49,7 +50,7 @@ struct content {
 
   // Of this expert and the ones after it: drawing numbers is what takes time.
   status make_bundles(std::uint32_t layer, std::uint32_t first) {
-    bundles.resize(std::min(std::max(1u, std::thread::hardware_concurrency()), shape.experts - first));
+    bundles.resize(std::min(std::clamp(std::thread::hardware_concurrency(), 1u, most_makers), shape.experts - first));
     std::vector<status> outcomes(bundles.size());
     {
       std::vector<std::jthread> makers;
