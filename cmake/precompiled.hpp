@@ -1,4 +1,5 @@
-// Precompiled into every library (cmake/options.cmake). Files still include what they use.
+// Precompiled into every library (cmake/options.cmake). Files still include what they use. None of our own headers: ccache
+// takes a precompiled header for the same where only comments changed, the compiler does not, and would read that file twice.
 #pragma once
 
 #include <fmt/core.h>
@@ -26,5 +27,3 @@
 #include <utility>
 #include <variant>
 #include <vector>
-
-#include "messages/messages.hpp"
