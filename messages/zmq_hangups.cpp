@@ -117,8 +117,9 @@ int epoll_ctl(int epoll, int operation, int descriptor, epoll_event* event) noex
   one.asked = event->events;
   if ((event->events & EPOLLIN) == 0) return left_out ? 0 : control(epoll, operation, descriptor, event);
   one.was_read = true;
-  one.left_out = false;
-  return control(epoll, left_out ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, descriptor, event);
+  const int done = control(epoll, left_out ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, descriptor, event);
+  one.left_out = left_out && done != 0;
+  return done;
 }
 
 int epoll_wait(int epoll, epoll_event* events, int most, int timeout) {

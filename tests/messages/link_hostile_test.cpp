@@ -151,7 +151,9 @@ struct raw_dealer : raw_tcp {
     using namespace std::string_literals;
     send("\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL"s + std::string(48, '\0'));
     send("\4\x1c\5READY\xbSocket-Type\0\0\0\6DEALER"s);
-    for (std::string got; got.size() < 66;) got += receive();  // its greeting, and the head of its READY
+    std::size_t got = 0;
+    for (std::size_t more = 1; more > 0 && got < 66; got += more) more = receive().size();
+    EXPECT_GE(got, 66u) << "its greeting, and the head of its READY";
   }
   static std::string frame_of(const envelope& message) {
     const byte_buffer bytes = encode(message);
