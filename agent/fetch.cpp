@@ -62,27 +62,46 @@ status by_threads(std::size_t count, Work work) {
   return outcome;
 }
 
-// What a spare page kept may have suffered; then it is brought like the others.
+// A page for what a spare page kept, and lost: it is brought like the others.
+status take_anew(rank_unit& unit, slot_write& write, const error& why) {
+  ++unit.corrupt_pulls;
+  log::warn("layer {} expert {} in a spare page: {}", write.where.layer, write.expert, why.text);
+  auto& pool = unit.device->pages(write.where.model);
+  pool.discard(std::exchange(write.page, no_page));
+  const auto page = pool.take();
+  if (!page) return fail(page.error());
+  write.page = *page;
+  return {};
+}
+
+// `which`: items of one model. What a page kept may have suffered since; then it is kept no more.
+status verify_some(rank_unit& unit, std::span<const std::size_t> which, std::vector<slot_write>& writes,
+                   std::vector<std::uint8_t>& kept) {
+  std::vector<gpu::page_index> pages;
+  for (const auto i : which) pages.push_back(writes[i].page);
+  const auto verified = unit.device->pages(writes[which.front()].where.model).verify_each(pages);
+  for (std::size_t n = 0; n < which.size(); ++n) {
+    if (verified[n]) continue;
+    if (verified[n].error().code != errc::corrupt) return verified[n];
+    kept[which[n]] = 0;
+    if (auto ok = take_anew(unit, writes[which[n]], verified[n].error()); !ok) return ok;
+  }
+  return {};
+}
+
 status verify_kept(rank_unit& unit, const fetch_job& job, std::vector<slot_write>& writes,
                    std::vector<std::uint8_t>& kept) {
-  std::vector<std::size_t> which;
-  for (std::size_t i = 0; i < kept.size(); ++i)
-    if (kept[i]) which.push_back(i);
-  return by_threads(which.size(), [&](std::size_t n, std::vector<std::byte>&) -> status {
+  constexpr std::size_t most = 16;  // enough to keep a GPU busy, few enough for a host's processors to share
+  std::vector<std::vector<std::size_t>> some;
+  const auto model = [&](std::size_t i) { return writes[i].where.model; };
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    if (!kept[i]) continue;
+    if (some.empty() || some.back().size() == most || model(some.back().back()) != model(i)) some.emplace_back();
+    some.back().push_back(i);
+  }
+  return by_threads(some.size(), [&](std::size_t n, std::vector<std::byte>&) -> status {
     if (given_up(unit, job)) return fail(errc::aborted, "staging was given up");
-    const auto i = which[n];
-    auto& pool = unit.device->pages(writes[i].where.model);
-    const auto good = pool.verify(writes[i].page);
-    if (good) return {};
-    if (good.error().code != errc::corrupt) return good;
-    ++unit.corrupt_pulls;
-    log::warn("layer {} expert {} in a spare page: {}", writes[i].where.layer, writes[i].expert, good.error().text);
-    kept[i] = 0;
-    pool.discard(std::exchange(writes[i].page, no_page));
-    const auto page = pool.take();
-    if (!page) return fail(page.error());
-    writes[i].page = *page;
-    return {};
+    return verify_some(unit, some[n], writes, kept);
   });
 }
 

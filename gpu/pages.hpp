@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "gpu/model_shape.hpp"
 #include "messages/result.hpp"
@@ -48,7 +49,9 @@ class page_pool {
   // Resident page that holds `key`, if any.
   virtual std::optional<page_index> find(page_key key) const = 0;
   virtual std::uint64_t checksum(page_index page) const = 0;         // of a resident page
-  virtual status verify(page_index page) const = 0;                  // contents still match the checksum
+  // Whether each page's contents still match its checksum. Errors: corrupt, invalid_argument (not resident).
+  virtual std::vector<status> verify_each(std::span<const page_index> pages) const = 0;
+  status verify(page_index page) const { return verify_each({&page, 1}).front(); }
   virtual result<std::size_t> read(page_index page, std::span<std::byte> out) const = 0;  // copies a resident page out
   // Page is spare again. The caller has made sure that no table names it.
   virtual void give_back(page_index page) = 0;

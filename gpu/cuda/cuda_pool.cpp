@@ -15,6 +15,12 @@ constexpr std::size_t block_bytes = std::size_t{2} << 20;
 
 constexpr std::size_t round_up(std::size_t n, std::size_t to) { return (n + to - 1) / to * to; }
 
+status compare(const page_book::pin& held, std::uint64_t sum) {
+  if (sum == held.checksum()) return {};
+  return fail(errc::corrupt, fmt::format("page {} of layer {} expert {}: checksum {:016x}, was sealed as {:016x}",
+                                         held.page(), held.key().layer, held.key().expert, sum, held.checksum()));
+}
+
 }  // namespace
 
 cuda_page_pool::cuda_page_pool(int ordinal, std::size_t page_size, std::uint32_t pages)
@@ -49,7 +55,7 @@ status cuda_page_pool::allocate(std::uint32_t pages) {
     if (!made) return fail(made.error());
     *s = std::move(*made);
   }
-  auto parts = memory::make(memory_kind::pinned, checksum_parts * sizeof(std::uint64_t), "a checksum");
+  auto parts = memory::make(memory_kind::pinned, checksum_batch::most * checksum_parts * sizeof(std::uint64_t), "checksums");
   if (!parts) return fail(parts.error());
   sum_parts_ = std::move(*parts);
   auto sums = stream::make(false);
@@ -77,16 +83,29 @@ status cuda_page_pool::write_at(page_index page, std::size_t offset, std::span<c
   return in_[turn_++ % in_.size()].to_device(at(page) + offset, piece);
 }
 
-result<std::uint64_t> cuda_page_pool::sum_of(page_index page) const {
+// As many pages in a launch as a batch holds: one page alone does not keep a GPU's memory busy.
+result<std::vector<std::uint64_t>> cuda_page_pool::sums_of(std::span<const page_index> pages) const {
   if (auto ok = stand_on(ordinal_); !ok) return fail(ok.error());
+  std::vector<std::uint64_t> sums;
   const std::lock_guard lock(sum_mutex_);
-  checksum_batch one;
-  one.count = 1;
-  one.at[0] = at(page);
-  const auto code = sum_pages(one, page_bytes_, sum_parts_.as<std::uint64_t>(), sums_.get());
-  if (auto ok = check(code, "computing a checksum"); !ok) return fail(ok.error());
-  if (auto ok = sums_.wait(); !ok) return fail(ok.error());
-  return total_of(sum_parts_.as<std::uint64_t>(), page_bytes_);
+  const auto* parts = sum_parts_.as<std::uint64_t>();
+  while (sums.size() < pages.size()) {
+    const auto rest = pages.subspan(sums.size());
+    checksum_batch some;
+    for (; some.count < std::min<std::size_t>(rest.size(), checksum_batch::most); ++some.count)
+      some.at[some.count] = at(rest[some.count]);
+    const auto code = sum_pages(some, page_bytes_, sum_parts_.as<std::uint64_t>(), sums_.get());
+    if (auto ok = check(code, "computing checksums"); !ok) return fail(ok.error());
+    if (auto ok = sums_.wait(); !ok) return fail(ok.error());
+    for (std::uint32_t i = 0; i < some.count; ++i) sums.push_back(total_of(parts + i * checksum_parts, page_bytes_));
+  }
+  return sums;
+}
+
+result<std::uint64_t> cuda_page_pool::sum_of(page_index page) const {
+  const auto sums = sums_of({&page, 1});
+  if (!sums) return fail(sums.error());
+  return sums->front();
 }
 
 status cuda_page_pool::seal(page_index page, page_key key, std::optional<std::uint64_t> expected) {
@@ -99,14 +118,24 @@ status cuda_page_pool::seal(page_index page, page_key key, std::optional<std::ui
   return book_.publish(page, key, *sum);
 }
 
-status cuda_page_pool::verify(page_index page) const {
-  const auto held = book_.hold(page, "verify");
-  if (!held) return fail(held.error());
-  const auto sum = sum_of(page);
-  if (!sum) return fail(sum.error());
-  if (*sum == held->checksum()) return {};
-  return fail(errc::corrupt, fmt::format("page {} of layer {} expert {}: checksum {:016x}, was sealed as {:016x}", page,
-                                         held->key().layer, held->key().expert, *sum, held->checksum()));
+std::vector<status> cuda_page_pool::verify_each(std::span<const page_index> pages) const {
+  std::vector<status> out(pages.size());
+  std::vector<page_book::pin> held;
+  std::vector<std::size_t> which;  // [held] its place in `pages`
+  std::vector<page_index> resident;
+  for (std::size_t i = 0; i < pages.size(); ++i) {
+    auto pin = book_.hold(pages[i], "verify");
+    if (!pin) {
+      out[i] = fail(pin.error());
+      continue;
+    }
+    held.push_back(std::move(*pin));
+    which.push_back(i);
+    resident.push_back(pages[i]);
+  }
+  const auto sums = sums_of(resident);
+  for (std::size_t n = 0; n < held.size(); ++n) out[which[n]] = sums ? compare(held[n], (*sums)[n]) : fail(sums.error());
+  return out;
 }
 
 result<std::size_t> cuda_page_pool::read(page_index page, std::span<std::byte> out) const {

@@ -30,7 +30,7 @@ class cuda_page_pool final : public page_pool {
   status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) override;
   std::optional<page_index> find(page_key key) const override { return book_.find(key); }
   std::uint64_t checksum(page_index page) const override { return book_.checksum(page); }
-  status verify(page_index page) const override;
+  std::vector<status> verify_each(std::span<const page_index> pages) const override;
   result<std::size_t> read(page_index page, std::span<std::byte> out) const override;
   void give_back(page_index page) override { book_.give_back(page); }
   void discard(page_index page) override { book_.discard(page); }
@@ -57,6 +57,7 @@ class cuda_page_pool final : public page_pool {
  private:
   cuda_page_pool(int ordinal, std::size_t page_bytes, std::uint32_t pages);
   status allocate(std::uint32_t pages);
+  result<std::vector<std::uint64_t>> sums_of(std::span<const page_index> pages) const;
   result<std::uint64_t> sum_of(page_index page) const;
 
   const int ordinal_;

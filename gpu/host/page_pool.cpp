@@ -45,7 +45,13 @@ status host_page_pool::seal(page_index page, page_key key, std::optional<std::ui
   return book_.publish(page, key, sum);
 }
 
-status host_page_pool::verify(page_index page) const {
+std::vector<status> host_page_pool::verify_each(std::span<const page_index> pages) const {
+  std::vector<status> out;
+  for (const auto page : pages) out.push_back(verify_one(page));
+  return out;
+}
+
+status host_page_pool::verify_one(page_index page) const {
   const auto held = book_.hold(page, "verify");
   if (!held) return fail(held.error());
   const auto sum = checksum_of(bytes(page));

@@ -26,7 +26,7 @@ class host_page_pool final : public page_pool {
   status seal(page_index page, page_key key, std::optional<std::uint64_t> expected) override;
   std::optional<page_index> find(page_key key) const override { return book_.find(key); }
   std::uint64_t checksum(page_index page) const override { return book_.checksum(page); }
-  status verify(page_index page) const override;
+  std::vector<status> verify_each(std::span<const page_index> pages) const override;
   result<std::size_t> read(page_index page, std::span<std::byte> out) const override;
   void give_back(page_index page) override { book_.give_back(page); }
   void discard(page_index page) override { book_.discard(page); }
@@ -51,6 +51,8 @@ class host_page_pool final : public page_pool {
   std::span<const std::byte> bytes(page_index page) const noexcept {
     return {memory_.get() + page * page_bytes_, page_bytes_};
   }
+
+  status verify_one(page_index page) const;
 
   const std::size_t page_bytes_;
   std::unique_ptr<std::byte, aligned_delete> memory_;
