@@ -96,15 +96,19 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   const auto quiet50 = percentile(*quiet, 0.5), quiet99 = percentile(*quiet, 0.99);
   const auto gb = static_cast<double>(moving.bytes()) / 1e9;
   const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
-  const auto growth = std::accumulate(during.begin(), during.end(), 0.0) - quiet50 * static_cast<double>(during.size());
+  const auto total = [](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); };
+  const auto steps = static_cast<double>(during.size());
+  const auto quiet_mean = total(*quiet) / static_cast<double>(quiet->size());
   fmt::print(
       "rebalance live gbps={} spare_layers={} verify={} piece_kib={} rhythm={} ms={:.1f} GB_per_direction={:.2f} "
       "steps={} "
       "quiet_p50={:.3f} "
-      "quiet_p99={:.3f} "
-      "during_p50={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n",
+      "quiet_mean={:.3f} quiet_p99={:.3f} "
+      "during_p50={:.3f} during_mean={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f} "
+      "of_means={:.2f}\n",
       asked.gbps, asked.spare_layers, asked.verify, asked.piece_kib, asked.rhythm, moving.milliseconds(), gb,
-      during.size(), quiet50, quiet99, during50, during99, during99 / quiet99, growth / gb);
+      during.size(), quiet50, quiet_mean, quiet99, during50, total(during) / steps, during99, during99 / quiet99,
+      (total(during) - quiet50 * steps) / gb, (total(during) - quiet_mean * steps) / gb);
   return true;
 }
 
