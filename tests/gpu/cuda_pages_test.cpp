@@ -171,6 +171,27 @@ TEST(cuda_pages, contents_that_do_not_match_are_never_resident) {
   EXPECT_EQ(verified.error().code, errc::corrupt);
 }
 
+TEST(cuda_pages, each_of_many_pages_is_verified_by_itself) {
+  BALLAST_NEEDS_GPUS(1);
+  constexpr std::uint32_t count = 2 * cuda::checksum_batch::most + 3, changed = cuda::checksum_batch::most + 1;
+  const auto pool = make_pool(4096 + 16, count + 1);
+  std::vector<page_index> pages;
+  for (std::uint32_t i = 0; i < count; ++i) pages.push_back(resident(*pool, {i, 0}, static_cast<int>(i % 100)));
+  const auto filling = pool->take().value();
+  flip_bit(pool->raw(pages[changed]) + 4095);
+  pages.insert(pages.begin() + 5, filling);
+  const auto verified = pool->verify_each(pages);
+  ASSERT_EQ(verified.size(), pages.size());
+  for (std::uint32_t i = 0; i < verified.size(); ++i) {
+    if (i == 5)
+      EXPECT_EQ(verified[i].error().code, errc::invalid_argument);
+    else if (i == changed + 1)
+      EXPECT_EQ(verified[i].error().code, errc::corrupt);
+    else
+      EXPECT_TRUE(verified[i]) << i;
+  }
+}
+
 TEST(cuda_pages, a_pool_that_does_not_fit_says_what_there_is) {
   BALLAST_NEEDS_GPUS(1);
   const auto pool = cuda_page_pool::make(0, std::size_t{1} << 30, 100'000);

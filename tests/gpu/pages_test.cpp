@@ -86,6 +86,20 @@ TEST(pages, contents_that_do_not_match_are_never_resident) {
   EXPECT_EQ(verified.error().code, errc::corrupt);
 }
 
+TEST(pages, each_of_many_pages_is_verified_by_itself) {
+  host_page_pool pool(64, 4);
+  const auto a = resident(pool, {0, 0}, 1), b = resident(pool, {0, 1}, 2), c = resident(pool, {0, 2}, 3);
+  const auto filling = pool.take().value();
+  pool.raw(b)[0] ^= std::byte{1};
+  const auto verified = pool.verify_each(std::vector{a, b, filling, c});
+  ASSERT_EQ(verified.size(), 4u);
+  EXPECT_TRUE(verified[0]);
+  EXPECT_EQ(verified[1].error().code, errc::corrupt);
+  EXPECT_EQ(verified[2].error().code, errc::invalid_argument);
+  EXPECT_TRUE(verified[3]);
+  EXPECT_TRUE(pool.verify_each({}).empty());
+}
+
 TEST(pages, one_expert_may_lie_in_two_pages) {
   host_page_pool pool(64, 2);
   const auto a = resident(pool, {3, 4}, 1), b = resident(pool, {3, 4}, 1);
