@@ -3,21 +3,13 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace ballast::gpu {
-namespace {
 
-void erase(std::multimap<page_key, page_index>& from, page_key key, page_index page) {
-  const auto [first, last] = from.equal_range(key);
-  const auto it = std::find_if(first, last, [&](const auto& held) { return held.second == page; });
-  if (it != last) from.erase(it);
-}
-
-}  // namespace
-
-page_book::page_book(std::uint32_t pages) : pages_(pages) {
-  for (auto page = pages; page > 0; --page) empty_.push_back(page - 1);
+page_book::page_book(std::uint32_t pages) : pages_(pages), chains_(std::bit_ceil(std::max(pages, 2u)), none) {
+  for (auto page = pages; page > 0; --page) pages_[page - 1].place = empty_.insert(empty_.end(), page - 1);
 }
 
 std::uint32_t page_book::spare() const noexcept {
@@ -46,25 +38,40 @@ status page_book::check_state(page_index page, page_state wanted, const char* wh
                           names[static_cast<int>(wanted)]));
 }
 
-void page_book::keep_no_more(page_index page) {
-  auto& e = pages_[page];
-  kept_.erase(std::exchange(e.turn, 0));
-  erase(kept_by_key_, e.key, page);
+// Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4), to the highest bits.
+std::size_t page_book::chain_of(page_key key) const noexcept {
+  const auto mixed = (std::uint64_t{key.layer} << 32 | key.expert) * 0x9e3779b97f4a7c15ull;
+  return mixed >> (65 - std::bit_width(chains_.size()));
 }
 
-// Takes one out whose bytes nobody reads any more.
-std::optional<page_index> page_book::pick_spare() {
+std::optional<page_index> page_book::find(page_key key, page_state wanted) const {
+  for (auto page = chains_[chain_of(key)]; page != none; page = pages_[page].next)
+    if (pages_[page].state == wanted && pages_[page].key == key) return page;
+  return std::nullopt;
+}
+
+void page_book::remember(page_index page, page_key key, std::uint64_t sum) {
+  auto& e = pages_[page];
+  e.keyed = true;
+  e.key = key;
+  e.checksum = sum;
+  e.next = std::exchange(chains_[chain_of(key)], page);
+}
+
+void page_book::forget(page_index page) {
+  auto& e = pages_[page];
+  if (!std::exchange(e.keyed, false)) return;
+  auto* link = &chains_[chain_of(e.key)];
+  while (*link != page) link = &pages_[*link].next;
+  *link = e.next;
+}
+
+// One whose bytes nobody reads any more.
+std::optional<page_index> page_book::pick_spare() const {
   const auto unread = [&](page_index p) { return pages_[p].pins == 0; };
-  if (const auto it = std::find_if(empty_.rbegin(), empty_.rend(), unread); it != empty_.rend()) {
-    const auto page = *it;
-    empty_.erase(std::next(it).base());
-    return page;
-  }
-  const auto oldest = std::find_if(kept_.begin(), kept_.end(), [&](const auto& one) { return unread(one.second); });
-  if (oldest == kept_.end()) return std::nullopt;
-  const auto page = oldest->second;
-  keep_no_more(page);
-  return page;
+  if (const auto it = std::find_if(empty_.rbegin(), empty_.rend(), unread); it != empty_.rend()) return *it;
+  if (const auto it = std::find_if(kept_.begin(), kept_.end(), unread); it != kept_.end()) return *it;
+  return std::nullopt;
 }
 
 result<page_index> page_book::take() {
@@ -74,7 +81,10 @@ result<page_index> page_book::take() {
       return fail(errc::does_not_fit,
                   fmt::format("no spare page among {}: reclaim one, or configure more spare_pages", pages_.size()));
     if (const auto page = pick_spare()) {
-      pages_[*page].state = page_state::filling;
+      auto& e = pages_[*page];
+      used_.splice(used_.end(), e.keyed ? kept_ : empty_, e.place);
+      forget(*page);
+      e.state = page_state::filling;
       return *page;
     }
     unpinned_.wait(lock);
@@ -83,12 +93,11 @@ result<page_index> page_book::take() {
 
 std::optional<page_index> page_book::take_kept(page_key key) {
   const std::lock_guard lock(mutex_);
-  const auto it = kept_by_key_.find(key);
-  if (it == kept_by_key_.end()) return std::nullopt;
-  const auto page = it->second;
-  keep_no_more(page);
-  pages_[page].state = page_state::resident;
-  by_key_.emplace(key, page);
+  const auto page = find(key, page_state::spare);
+  if (!page) return std::nullopt;
+  auto& e = pages_[*page];
+  used_.splice(used_.end(), kept_, e.place);
+  e.state = page_state::resident;
   return page;
 }
 
@@ -101,9 +110,7 @@ status page_book::publish(page_index page, page_key key, std::uint64_t sum) {
   const std::lock_guard lock(mutex_);
   if (auto ok = check_state(page, page_state::filling, "seal"); !ok) return ok;
   pages_[page].state = page_state::resident;
-  pages_[page].key = key;
-  pages_[page].checksum = sum;
-  by_key_.emplace(key, page);
+  remember(page, key, sum);
   return {};
 }
 
@@ -111,12 +118,10 @@ void page_book::make_spare(page_index page, bool keep) {
   const std::lock_guard lock(mutex_);
   if (page >= pages_.size() || pages_[page].state == page_state::spare) return;
   auto& e = pages_[page];
-  const bool held = std::exchange(e.state, page_state::spare) == page_state::resident;
-  if (held) erase(by_key_, e.key, page);
-  if (!held || !keep) return empty_.push_back(page);
-  e.turn = ++turns_;
-  kept_.emplace(e.turn, page);
-  kept_by_key_.emplace(e.key, page);
+  e.state = page_state::spare;
+  if (!keep) forget(page);
+  auto& to = e.keyed ? kept_ : empty_;
+  to.splice(to.end(), used_, e.place);
 }
 
 void page_book::give_back(page_index page) { make_spare(page, true); }
@@ -124,16 +129,14 @@ void page_book::discard(page_index page) { make_spare(page, false); }
 
 std::optional<page_index> page_book::find(page_key key) const {
   const std::lock_guard lock(mutex_);
-  const auto it = by_key_.find(key);
-  if (it == by_key_.end()) return std::nullopt;
-  return it->second;
+  return find(key, page_state::resident);
 }
 
 std::optional<std::uint64_t> page_book::checksum_of(page_key key) const {
   const std::lock_guard lock(mutex_);
-  const auto it = by_key_.find(key);
-  if (it == by_key_.end()) return std::nullopt;
-  return pages_[it->second].checksum;
+  const auto page = find(key, page_state::resident);
+  if (!page) return std::nullopt;
+  return pages_[*page].checksum;
 }
 
 std::uint64_t page_book::checksum(page_index page) const {
@@ -154,10 +157,10 @@ result<page_book::pin> page_book::hold(page_index page, const char* what) const 
 
 result<page_book::pin> page_book::hold(page_key key, std::optional<std::uint64_t> sum) const {
   const std::lock_guard lock(mutex_);
-  const auto it = by_key_.find(key);
-  if (it == by_key_.end() || (sum && pages_[it->second].checksum != *sum))
+  const auto page = find(key, page_state::resident);
+  if (!page || (sum && pages_[*page].checksum != *sum))
     return fail(errc::not_found, fmt::format("no page holds layer {} expert {} any more", key.layer, key.expert));
-  return pinned(it->second);
+  return pinned(*page);
 }
 
 }  // namespace ballast::gpu

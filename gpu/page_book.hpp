@@ -3,7 +3,7 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <map>
+#include <list>
 #include <mutex>
 #include <optional>
 #include <utility>
@@ -70,29 +70,36 @@ class page_book {
   result<pin> hold(page_key key, std::optional<std::uint64_t> sum) const;
 
  private:
+  static constexpr page_index none = ~page_index{0};
   enum class page_state : std::uint8_t { spare, filling, resident };
   struct entry {
     page_state state = page_state::spare;
+    bool keyed = false;  // resident, or spare and kept: `key` and `checksum` say what it holds
     page_key key{};
     std::uint64_t checksum = 0;
-    std::uint64_t turn = 0;  // spare: its place in kept_; 0: it keeps nothing
+    page_index next = none;  // in its key's chain
     mutable std::uint32_t pins = 0;
+    std::list<page_index>::iterator place;  // in empty_, kept_ or used_
   };
   void unpin(page_index page) const noexcept;
   status check_state(page_index page, page_state wanted, const char* what) const;
   pin pinned(page_index page) const;
-  std::optional<page_index> pick_spare();
-  void keep_no_more(page_index page);
+  std::optional<page_index> pick_spare() const;
+  std::size_t chain_of(page_key key) const noexcept;
+  std::optional<page_index> find(page_key key, page_state wanted) const;
+  void remember(page_index page, page_key key, std::uint64_t sum);
+  void forget(page_index page);
   void make_spare(page_index page, bool keep);
 
   mutable std::mutex mutex_;
   mutable std::condition_variable unpinned_;
-  std::vector<entry> pages_;                    // its entries guarded by mutex_, as all below
-  std::vector<page_index> empty_;               // spare pages that keep nothing: a stack
-  std::map<std::uint64_t, page_index> kept_;    // the other ones, in the order in which they were given back
-  std::uint64_t turns_ = 0;
-  // Several pages may hold one expert while it changes its slot.
-  std::multimap<page_key, page_index> by_key_, kept_by_key_;
+  std::vector<entry> pages_;  // its entries guarded by mutex_, as all below
+  // Every page is in one of these lists. Nothing is allocated after the start: steps wait while hundreds of pages are
+  // given back.
+  std::list<page_index> empty_;     // spare pages that keep nothing: a stack
+  std::list<page_index> kept_;      // the other ones, in the order in which they were given back
+  std::list<page_index> used_;      // filling or resident
+  std::vector<page_index> chains_;  // [hash of a key] the first page that holds or keeps such a key
 };
 
 }  // namespace ballast::gpu

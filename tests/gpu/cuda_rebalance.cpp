@@ -40,10 +40,20 @@ bool rebalance::all(const wave& w, progress least) const {
 }
 
 status rebalance::at_boundary(std::uint32_t rank, std::uint32_t step) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   latest_ = std::max(latest_, step);
+  for (auto number = over_; number < opened_; ++number) {
+    auto& w = waves_[number];
+    const auto next = due(w, rank, step);
+    if (!next) continue;
+    lock.unlock();  // ranks do not wait for each other here
+    auto replaced = perform(w, rank, *next);
+    lock.lock();
+    if (replaced) retired_.push_back(std::move(replaced));
+    w.at[rank] = *next;
+    if (!w.agreed && all(w, progress::entered)) w.agreed = latest_ + 1;
+  }
   const auto before = over_;
-  for (auto w = over_; w < opened_; ++w) advance(waves_[w], rank, step);
   while (over_ < opened_ && all(waves_[over_], progress::reclaimed)) ++over_;
   if (over_ == waves_.size() && !done_) {
     took_ = milliseconds_since(begun_);
@@ -61,20 +71,23 @@ void rebalance::settle() {
   }
 }
 
-void rebalance::advance(wave& w, std::uint32_t rank, std::uint32_t step) {
-  auto& at = w.at[rank];
-  if (at == progress::staged && all(w, progress::staged)) {
+// What the rank is to do next with a wave, ahead of that step; none: others are to do something first.
+std::optional<rebalance::progress> rebalance::due(const wave& w, std::uint32_t rank, std::uint32_t step) const {
+  const auto at = w.at[rank];
+  if (at == progress::staged && all(w, progress::staged)) return progress::entered;
+  if (at == progress::entered && w.agreed && step >= *w.agreed) return progress::routed;
+  // A boundary later: this rank has no step by the old table under way, nor has any other.
+  if (at == progress::routed && all(w, progress::routed)) return progress::reclaimed;
+  return std::nullopt;
+}
+
+// Touches only what is the rank's own. Returns the table that was replaced, if one was.
+std::shared_ptr<const routing_table> rebalance::perform(wave& w, std::uint32_t rank, progress what) {
+  if (what == progress::routed) return rig_.use(rank, std::move(w.routing[rank]));
+  if (what == progress::reclaimed) reclaim(w, rank);
+  if (what == progress::entered)
     for (const auto& a : w.arrivals[rank]) rig_.at(rank).slots(0).set(a.layer, a.slot, a.page, a.expert);
-    at = progress::entered;
-  }
-  if (!w.agreed && all(w, progress::entered)) w.agreed = latest_ + 1;
-  if (at == progress::entered && w.agreed && step >= *w.agreed) {
-    retired_.push_back(rig_.use(rank, std::move(w.routing[rank])));
-    at = progress::routed;
-  } else if (at == progress::routed && all(w, progress::routed)) {
-    reclaim(w, rank);  // a boundary later: this rank has no step by the old table under way, nor has any other
-    at = progress::reclaimed;
-  }
+  return nullptr;
 }
 
 void rebalance::reclaim(wave& w, std::uint32_t rank) {

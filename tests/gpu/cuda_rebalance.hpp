@@ -61,7 +61,8 @@ class rebalance {
     std::optional<std::uint32_t> agreed;  // first step by the new table
   };
   bool all(const wave& w, progress least) const;
-  void advance(wave& w, std::uint32_t rank, std::uint32_t step);
+  std::optional<progress> due(const wave& w, std::uint32_t rank, std::uint32_t step) const;
+  std::shared_ptr<const routing_table> perform(wave& w, std::uint32_t rank, progress what);
   void reclaim(wave& w, std::uint32_t rank);
   void plan(wave& w);
   status fetch(wave& w, std::uint32_t rank);
