@@ -81,9 +81,27 @@ bool idle_rebalance(live& l, rebalance_options how) {
   return true;
 }
 
+void print_live(const setting& asked, const rebalance& moving, const std::vector<double>& quiet,
+                const std::vector<double>& during) {
+  const auto mean = [](const std::vector<double>& of) {
+    return std::accumulate(of.begin(), of.end(), 0.0) / static_cast<double>(of.size());
+  };
+  const auto gb = static_cast<double>(moving.bytes()) / 1e9;
+  const auto growth = (mean(during) - mean(quiet)) * static_cast<double>(during.size());
+  fmt::print("rebalance live gbps={} spare_layers={} verify={} piece_kib={} rhythm={} ", asked.gbps, asked.spare_layers,
+             asked.verify, asked.piece_kib, asked.rhythm);
+  fmt::print("ms={:.1f} GB_per_direction={:.2f} steps={} ", moving.milliseconds(), gb, during.size());
+  fmt::print("quiet_p50={:.3f} quiet_p99={:.3f} during_p50={:.3f} during_p99={:.3f} ", percentile(quiet, 0.5),
+             percentile(quiet, 0.99), percentile(during, 0.5), percentile(during, 0.99));
+  fmt::print("p99_ratio={:.3f} growth_ms_per_GB={:.2f}\n", percentile(during, 0.99) / percentile(quiet, 0.99),
+             growth / gb);
+}
+
+// Quiet steps: half of them before the rebalance and half after it, as a placement's own steps differ by some percent
+// from another's.
 bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
   const auto warm = l.ranks->run(warm_steps, tokens);
-  const auto quiet = l.ranks->run(quiet_steps, tokens);
+  auto quiet = l.ranks->run(quiet_steps / 2, tokens);
   if (!warm || !quiet) return good(fail(quiet.error()), "quiet steps");
   rebalance moving(*l.ranks, l.table, l.free, how);
   moving.start();
@@ -91,24 +109,11 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
       for_ever, tokens, [&](std::uint32_t r, std::uint32_t step) { return moving.at_boundary(r, step); },
       [&] { return moving.finished(); });
   if (!ran) return good(fail(ran.error()), "steps during a rebalance");
-  const auto& during = *ran;
   if (!good(moving.outcome(), "live rebalance") || !good(verify_pages(l), "live rebalance")) return false;
-  const auto quiet50 = percentile(*quiet, 0.5), quiet99 = percentile(*quiet, 0.99);
-  const auto gb = static_cast<double>(moving.bytes()) / 1e9;
-  const auto during50 = percentile(during, 0.5), during99 = percentile(during, 0.99);
-  const auto total = [](const std::vector<double>& v) { return std::accumulate(v.begin(), v.end(), 0.0); };
-  const auto steps = static_cast<double>(during.size());
-  const auto quiet_mean = total(*quiet) / static_cast<double>(quiet->size());
-  fmt::print(
-      "rebalance live gbps={} spare_layers={} verify={} piece_kib={} rhythm={} ms={:.1f} GB_per_direction={:.2f} "
-      "steps={} "
-      "quiet_p50={:.3f} "
-      "quiet_mean={:.3f} quiet_p99={:.3f} "
-      "during_p50={:.3f} during_mean={:.3f} during_p99={:.3f} p99_ratio={:.3f} growth_ms_per_GB={:.2f} "
-      "of_means={:.2f}\n",
-      asked.gbps, asked.spare_layers, asked.verify, asked.piece_kib, asked.rhythm, moving.milliseconds(), gb,
-      during.size(), quiet50, quiet_mean, quiet99, during50, total(during) / steps, during99, during99 / quiet99,
-      (total(during) - quiet50 * steps) / gb, (total(during) - quiet_mean * steps) / gb);
+  const auto after = l.ranks->run(quiet_steps / 2, tokens);
+  if (!after) return good(fail(after.error()), "quiet steps");
+  quiet->insert(quiet->end(), after->begin(), after->end());
+  print_live(asked, moving, *quiet, *ran);
   return true;
 }
 
