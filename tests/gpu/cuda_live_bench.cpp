@@ -81,6 +81,11 @@ bool idle_rebalance(live& l, rebalance_options how) {
   return true;
 }
 
+result<std::vector<double>> quiet_run(live& l, std::uint32_t steps) {
+  if (const auto warm = l.ranks->run(warm_steps, tokens); !warm) return fail(warm.error());
+  return l.ranks->run(steps, tokens);
+}
+
 void print_live(const setting& asked, const rebalance& moving, const std::vector<double>& quiet,
                 const std::vector<double>& during) {
   const auto mean = [](const std::vector<double>& of) {
@@ -100,9 +105,8 @@ void print_live(const setting& asked, const rebalance& moving, const std::vector
 // Quiet steps: half of them before the rebalance and half after it, as a placement's own steps differ by some percent
 // from another's.
 bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
-  const auto warm = l.ranks->run(warm_steps, tokens);
-  auto quiet = l.ranks->run(quiet_steps / 2, tokens);
-  if (!warm || !quiet) return good(fail(quiet.error()), "quiet steps");
+  auto quiet = quiet_run(l, quiet_steps / 2);
+  if (!quiet) return good(fail(quiet.error()), "quiet steps");
   rebalance moving(*l.ranks, l.table, l.free, how);
   moving.start();
   const auto ran = l.ranks->run(
@@ -110,7 +114,7 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
       [&] { return moving.finished(); });
   if (!ran) return good(fail(ran.error()), "steps during a rebalance");
   if (!good(moving.outcome(), "live rebalance") || !good(verify_pages(l), "live rebalance")) return false;
-  const auto after = l.ranks->run(quiet_steps / 2, tokens);
+  const auto after = quiet_run(l, quiet_steps / 2);
   if (!after) return good(fail(after.error()), "quiet steps");
   quiet->insert(quiet->end(), after->begin(), after->end());
   print_live(asked, moving, *quiet, *ran);
@@ -119,7 +123,7 @@ bool live_rebalance(live& l, const setting& asked, rebalance_options how) {
 
 bool switches(live& l, std::uint32_t times) {
   std::vector<double> pauses, building, build_ms;
-  const auto quiet = l.ranks->run(quiet_steps, tokens);
+  const auto quiet = quiet_run(l, quiet_steps);
   if (!quiet) return good(fail(quiet.error()), "quiet steps");
   std::vector<std::unique_ptr<communicator>> standby, old(2);
   for (std::uint32_t i = 0; i < times; ++i) {
@@ -163,7 +167,7 @@ bool measure(const setting& how) {
   waves.wave_layers = how.spare_layers / waves.waves_in_flight;
   for (int repeat = 0; how.gbps == 0 && repeat < 3; ++repeat)
     if (!idle_rebalance(*l, waves)) return false;
-  for (int repeat = 0; repeat < 3; ++repeat)
+  for (int repeat = 0; repeat < 5; ++repeat)
     if (!live_rebalance(*l, how, waves)) return false;
   if (how.gbps == 0 && !switches(*l, 20)) return false;
   std::fflush(stdout);
