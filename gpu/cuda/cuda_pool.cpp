@@ -55,7 +55,8 @@ status cuda_page_pool::allocate(std::uint32_t pages) {
     if (!made) return fail(made.error());
     *s = std::move(*made);
   }
-  auto parts = memory::make(memory_kind::pinned, checksum_batch::most * checksum_parts * sizeof(std::uint64_t), "checksums");
+  auto parts =
+      memory::make(memory_kind::pinned, checksum_batch::most * checksum_parts * sizeof(std::uint64_t), "checksums");
   if (!parts) return fail(parts.error());
   sum_parts_ = std::move(*parts);
   auto sums = stream::make(false);
@@ -134,7 +135,8 @@ std::vector<status> cuda_page_pool::verify_each(std::span<const page_index> page
     resident.push_back(pages[i]);
   }
   const auto sums = sums_of(resident);
-  for (std::size_t n = 0; n < held.size(); ++n) out[which[n]] = sums ? compare(held[n], (*sums)[n]) : fail(sums.error());
+  for (std::size_t n = 0; n < held.size(); ++n)
+    out[which[n]] = sums ? compare(held[n], (*sums)[n]) : fail(sums.error());
   return out;
 }
 
