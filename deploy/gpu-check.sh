@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Proves and measures the cuda backend on the GPUs of this machine: correctness first, then every figure that
 # tests/gpu/RESULTS.md lists. Builds what it runs, unless --programs names a folder that holds it. Exit status 0 only if
-# all tests passed; figures are printed, not judged: machines differ.
+# all tests passed; figures are printed, not judged: machines differ. --quick leaves out what takes longest: whole models of
+# 48 layers (60 GB under TMPDIR) as processes, compute-sanitizer, variants of copying, and recorded loads.
 #   deploy/gpu-check.sh [--programs FOLDER] [--cycles N] [--layers N] [--quick]
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -24,7 +25,7 @@ if [[ -z $programs ]]; then
   programs=build/check
   rm -rf "$programs" && mkdir -p "$programs"
   cp build/release/bin/* "$programs"
-  find build/release/tests -type f \( -name 'cuda_*_test' -o -name 'cuda_*_bench' -o -name serving_test \) -exec cp {} "$programs" \;
+  find build/release/tests -type f \( -name 'cuda_*_test' -o -name 'cuda_*_bench' -o -name serving_test -o -name recorded_loads \) -exec cp {} "$programs" \;
 fi
 programs=$(cd "$programs" && pwd)
 export BALLAST_BACKENDS=$programs NCCL_NVLS_ENABLE=${NCCL_NVLS_ENABLE:-0}
@@ -56,6 +57,25 @@ for test in cuda_pages_test cuda_transport_test cuda_step_test serving_test; do 
 
 run() { timeout 300 "$@" 2>&1 | grep -v 'stands on GPU' || { failed=1; echo "FAILED: $*"; }; }
 
+two_processes() {
+  echo "== figures: two agents as processes, $1 layers"
+  timeout 400 python3 tests/gpu/two_processes.py "$programs" --layers "$1" --cycles "$2" || failed=1
+}
+
+# sanitize TOOL FILTER: the kernels of steps under one of compute-sanitizer's tools.
+sanitize() {
+  if ! command -v compute-sanitizer >/dev/null; then
+    echo "$1: skipped, compute-sanitizer is not on PATH (it comes with the CUDA toolkit)"
+  elif timeout 300 compute-sanitizer --tool "$1" --error-exitcode 9 --report-api-errors no \
+    "$programs/cuda_step_test" --gtest_filter="$2" >"$log/$1" 2>&1; then
+    echo "$1: $(tail -1 "$log/$1")"
+  else
+    failed=1
+    echo "$1: FAILED"
+    tail -3 "$log/$1"
+  fi
+}
+
 echo "== figures: steps of 48 layers x 128 experts, hidden 2048, intermediate 768, bf16, top-8"
 run "$programs/cuda_step_bench" 1 128 on 64 4096
 if [[ $gpus -ge 2 ]]; then
@@ -71,8 +91,8 @@ if [[ $gpus -ge 2 ]]; then
   # Unpaced with room for all layers, without checksums, in small pieces, and by the clock alone.
   [[ -n $quick ]] || settings+=(0 48 1 12288 1 100 48 0 12288 1 100 48 1 3072 1 100 48 1 12288 0 50 48 1 12288 0)
   run "$programs/cuda_live_bench" "${settings[@]}"
-  echo "== figures: two agents as processes, $layers layers"
-  timeout 400 python3 tests/gpu/two_processes.py "$programs" --layers "$layers" --cycles "$cycles" || failed=1
+  two_processes "$layers" "$cycles"
+  [[ -n $quick ]] || two_processes 48 2
 fi
 
 echo "== correctness: tokens by NCCL"
@@ -82,4 +102,13 @@ timeout 90 tests/gpu/namespaces.sh "$programs" cuda 5 >"$log/namespaces" 2>&1
 code=$?
 tail -14 "$log/namespaces"
 [[ $code -eq 0 || $code -eq 77 ]] || failed=1  # 77: it cannot run here, and says why
+
+if [[ -z $quick ]]; then
+  echo "== correctness: kernels under compute-sanitizer"
+  sanitize memcheck '*bits*f8*:*hundredth*:*cuda_steps.tokens*'
+  sanitize racecheck '*hundredth*'
+  echo "== figures: imbalance of the next interval under recorded loads"
+  run "$programs/recorded_loads" tests/data/qwen30-drift-s1-8l.jsonl.gz 2 72
+  run "$programs/recorded_loads" tests/data/dsv3-shift-s1-4l.jsonl.gz 8 36
+fi
 exit "$failed"
