@@ -27,6 +27,10 @@ why_skipped() {
   awk 'reason { count[$0]++; reason = 0 } /: Skipped$/ { reason = 1 } END { for (r in count) print count[r] " x " r }' "$1" | sort -rn
 }
 
+# What the thread sanitizer leaves no time or memory for: it looks into every report in CAF's frames before it drops it
+# (deploy/tsan.supp), which makes whole deployments some hundred times slower than their deadlines allow for.
+too_slow_for_tsan='^(matrix/|serving\.(shares|grows)|restart\.in_every_phase_of_a_replace|cluster_test_restored|secured_link\.events_go)'
+
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 failed=0
@@ -35,7 +39,9 @@ for preset in "${presets[@]}"; do
   cmake --preset "$preset" >"$results/configure" 2>&1 || { cat "$results/configure" >&2; exit 1; }
   cmake --build --preset "$preset" -j "$jobs"
   echo "== $preset: tests"
-  ctest --preset "$preset" -j "$((jobs + 1))" --no-tests=error | tee "$results/$preset" || failed=1
+  left_out=()
+  [[ $preset != tsan ]] || left_out=(--exclude-regex "$too_slow_for_tsan")
+  ctest --preset "$preset" -j "$((jobs + 1))" --no-tests=error "${left_out[@]}" | tee "$results/$preset" || failed=1
   echo "== $preset: why tests were skipped"
   why_skipped "build/$preset/Testing/Temporary/LastTest.log"
 done
