@@ -21,6 +21,8 @@ using namespace std::chrono_literals;
 
 class deployment : public testing::Test {
  protected:
+  void TearDown() override { control_.reset(); }  // before what on_event() belongs to goes
+
   coordinator_config config() {
     coordinator_config c;
     c.bind = gateway_;

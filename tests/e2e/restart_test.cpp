@@ -30,6 +30,7 @@ struct restart : test::deployment {
     events_ = "ipc://" + (folder_ / "events").string();
   }
   void TearDown() override {
+    deployment::TearDown();
     if (HasFailure()) std::cerr << std::ifstream(folder_ / "log").rdbuf();  // what the coordinators said
     std::filesystem::remove_all(folder_);
   }
