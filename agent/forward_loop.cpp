@@ -27,6 +27,12 @@ class step_under_way {
 
 }  // namespace
 
+std::uint32_t loop_pulse::stepping_ms(std::chrono::steady_clock::time_point now) const {
+  const auto since = stepping_since.load();
+  if (since == std::chrono::steady_clock::time_point{} || since > now) return 0;
+  return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(now - since).count());
+}
+
 forward_loop::forward_loop(gpu::device& device, settings s, loop_listener listener)
     : device_(device),
       settings_(std::move(s)),

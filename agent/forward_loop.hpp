@@ -64,6 +64,8 @@ struct loop_pulse {
   std::atomic<std::uint32_t> sessions{0}, tokens{0};
   std::atomic<std::uint64_t> stepped_ns{0}, steps{0};  // totals
   std::atomic<std::chrono::steady_clock::time_point> stepping_since{};  // the step under way; the epoch: none is
+  // How long the step under way had taken at `now`, rounded up; 0: none was, or it began later.
+  std::uint32_t stepping_ms(std::chrono::steady_clock::time_point now) const;
   std::array<std::atomic<version_t>, max_models> versions{};
 };
 

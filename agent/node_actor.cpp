@@ -39,17 +39,10 @@ struct node_shell {
     self->delayed_send(self, heartbeat, tick_note{});
   }
 
-  // Milliseconds that the step of a rank has taken so far; 0: it makes none.
-  std::uint32_t stepping_ms(const rank_unit& unit, clock::time_point now) const {
-    const auto since = unit.loop->pulse().stepping_since.load();
-    if (since == clock::time_point{}) return 0;
-    return static_cast<std::uint32_t>(std::chrono::ceil<std::chrono::milliseconds>(now - since).count());
-  }
-
   // Whether a rank still makes a step of its former life. What hangs there would hang again.
   bool steps_on(clock::time_point now) {
     for (const auto* unit : setup.units) {
-      const auto ms = stepping_ms(*unit, now);
+      const auto ms = unit->loop->pulse().stepping_ms(now);
       if (ms == 0) continue;
       if (ms > 1000 && held_back.add(now))
         log::warn("rank {}: its step has not ended for {} ms; it joins again when it has, or when this agent is restarted",
@@ -71,7 +64,7 @@ struct node_shell {
         b.step_ms = static_cast<double>(spent - last.second) / 1e6 / static_cast<double>(steps - last.first);
       last = {steps, spent};
       out.refused.replayed += setup.units[assigned.local_rank]->replayed;
-      b.stepping_ms = stepping_ms(*setup.units[assigned.local_rank], clock::now());
+      b.stepping_ms = pulse.stepping_ms(clock::now());
       b.corrupt = setup.units[assigned.local_rank]->corrupt_pulls;
       for (model_index m = 0; m < setup.greeting.models.size(); ++m) {
         b.versions.push_back(pulse.versions[m]);

@@ -71,6 +71,18 @@ TEST_F(forward_loop_test, shows_since_when_a_step_is_under_way_until_it_has_ende
 
 // The session comes after the loop has taken its orders and before the one among them that gives it a communicator was
 // carried out: nobody may be waited for then.
+// Who looks may be put to sleep between reading the clock and reading since when a step is under way.
+TEST(loop_pulse, a_step_that_began_after_the_look_has_taken_no_time) {
+  using namespace std::chrono_literals;
+  const auto now = std::chrono::steady_clock::now();
+  loop_pulse pulse;
+  EXPECT_EQ(pulse.stepping_ms(now), 0u);
+  pulse.stepping_since = now - 1500us;
+  EXPECT_EQ(pulse.stepping_ms(now), 2u);
+  pulse.stepping_since = now + 5ms;
+  EXPECT_EQ(pulse.stepping_ms(now), 0u);
+}
+
 TEST_F(forward_loop_test, sees_what_is_posted_while_it_changes_its_communicator) {
   std::promise<void> reached, posted;
   on_noticed = [&](std::uint64_t sequence) {
