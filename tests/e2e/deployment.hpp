@@ -93,6 +93,14 @@ class deployment : public testing::Test {
   void stop_traffic() { traffic_->stop(); }
   void expect_all_exact(std::size_t at_least = 1) { traffic_->expect_all_exact(at_least); }
   void await_answers(std::size_t more) { traffic_->await_answers(more); }
+  // Beside traffic: until so many seats are known, serving or not.
+  void await_joined(std::size_t seats) {
+    for (int i = 0; i < 1000; ++i, await_answers(1)) {
+      const auto status = control_->get_status();
+      if (status && status->seats.size() >= seats) return;
+    }
+    ADD_FAILURE() << "fewer than " << seats << " seats";
+  }
 
   operation_status finish(result<operation_id> id) {
     EXPECT_TRUE(id.has_value()) << (id ? "" : id.error().text);

@@ -166,6 +166,7 @@ TEST_F(failover, the_service_goes_on_when_the_leading_member_of_etcd_is_killed) 
   etcd_.emplace(3);
   start(2, 3);
   start_traffic(6);
+  await_joined(3);
   await_answers(20);
   etcd_->kill(etcd_->leader());
   await_answers(12);

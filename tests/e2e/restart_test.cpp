@@ -119,13 +119,6 @@ struct restart : test::deployment {
       return control_->rebalance(r);
     };
   }
-  void await_joined(std::size_t seats) {
-    for (int i = 0; i < 1000; ++i, await_answers(1)) {
-      const auto status = control_->get_status();
-      if (status && status->seats.size() >= seats) return;
-    }
-    ADD_FAILURE() << "fewer than " << seats << " seats";
-  }
   // One operation may begin as another ends, such as the growth back after a loss.
   void expect_rest(std::size_t ranks) {
     await_answers(6);
