@@ -29,7 +29,7 @@ why_skipped() {
 
 # What the thread sanitizer leaves no time or memory for: it looks into every report in CAF's frames before it drops it
 # (deploy/tsan.supp), and whole deployments under load miss their deadlines.
-too_slow_for_tsan='^(matrix/|serving\.(shares|grows)|restart\.in_every_phase_of_a_replace|cluster_test_restored|secured_link\.events_go)'
+too_slow_for_tsan='^(matrix/|serving\.(shares|grows)|cluster_test_restored|secured_link\.events_go)'
 
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
